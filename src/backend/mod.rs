@@ -1,0 +1,149 @@
+//! Where a repository is stored: the `Backend` trait, its errors, and the stores and decorators behind it.
+//!
+//! A backend stores small immutable files by kind and name. It knows nothing of keys or contents.
+//! Invariants that every store keeps, and that `tests/backend_contract.rs` holds: a file is visible whole
+//! or not at all; when `write` returns, the file is durable; a list that failed is an error, never empty.
+
+use bytes::Bytes;
+
+pub mod layout;
+
+/// What a stored file is; it decides the folder (restic design, "Repository Layout").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FileType {
+    /// The one file `config` at the root; its name is ignored.
+    Config,
+    /// `keys/<id>`
+    Key,
+    /// `locks/<id>`
+    Lock,
+    /// `snapshots/<id>`
+    Snapshot,
+    /// `index/<id>`
+    Index,
+    /// `data/<xx>/<id>`
+    Pack,
+}
+
+impl FileType {
+    /// The kinds that live in folders of their own, in the order in which a reader meets them.
+    pub const FOLDERS: [Self; 5] = [Self::Key, Self::Lock, Self::Snapshot, Self::Index, Self::Pack];
+
+    /// The folder's name, or `config`.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Key => "keys",
+            Self::Lock => "locks",
+            Self::Snapshot => "snapshots",
+            Self::Index => "index",
+            Self::Pack => "data",
+        }
+    }
+
+    /// The word for one such file in messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Key => "key",
+            Self::Lock => "lock",
+            Self::Snapshot => "snapshot",
+            Self::Index => "index",
+            Self::Pack => "pack",
+        }
+    }
+}
+
+/// One listed file. The name is the file's last path component: 64 lower-case hex digits for whole files;
+/// a list leaves out everything else (temporary files, strangers).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// The name, e.g. the hex id.
+    pub name: String,
+    /// The size in bytes.
+    pub bytes: u64,
+    /// When the store says it was last modified, if it does.
+    pub modified: Option<jiff::Timestamp>,
+}
+
+/// What a caller can do about a failed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BackendErrorKind {
+    /// The file (or the bucket, or the folder) does not exist.
+    NotFound,
+    /// An exclusive write found the file there already.
+    Exists,
+    /// Credentials, signature, permissions, policy.
+    Denied,
+    /// DNS, connect, TLS, timeouts, 5xx: may pass.
+    Unreachable,
+    /// 429, 503 SlowDown: wait, then try again.
+    Throttled,
+    /// The store answered with fewer or other bytes than asked for, or EIO.
+    Damaged,
+    /// The store is full (ENOSPC, EDQUOT, quota).
+    Full,
+    /// Anything else.
+    Other,
+}
+
+/// A failed request to a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation} {path}: {cause}")]
+pub struct BackendError {
+    /// What a caller can do about it.
+    pub kind: BackendErrorKind,
+    /// `list`, `read`, `write`, `delete`, `stat`, `create`.
+    pub operation: &'static str,
+    /// The path inside the repository, e.g. `index/ab12…`.
+    pub path: String,
+    /// The cause in one line, without secrets.
+    pub cause: String,
+    /// Whether the same request may succeed later; `retry` acts on it.
+    pub temporary: bool,
+}
+
+/// The result of a request to a store.
+pub type BackendResult<T> = std::result::Result<T, BackendError>;
+
+/// A store. All methods may be called from many threads at once and block until done.
+pub trait Backend: Send + Sync {
+    /// Where, for people: the repository URL without any password.
+    fn location(&self) -> String;
+
+    /// How many requests at once this store is meant to get (`MOVER_CONNECTIONS`).
+    fn connections(&self) -> usize;
+
+    /// All files of a kind, in no order. A missing folder is an empty list only where the store creates
+    /// folders on demand; a missing bucket or repository folder is `NotFound`.
+    fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>>;
+
+    /// The size of a file in bytes.
+    fn stat(&self, kind: FileType, name: &str) -> BackendResult<u64>;
+
+    /// A whole file.
+    fn read(&self, kind: FileType, name: &str) -> BackendResult<Bytes>;
+
+    /// Exactly `length` bytes from `offset`; a shorter file is `Damaged`.
+    fn read_range(&self, kind: FileType, name: &str, offset: u64, length: usize) -> BackendResult<Bytes>;
+
+    /// Writes a whole file, atomically and durably. An existing file of that name is replaced.
+    fn write(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()>;
+
+    /// Writes a file that must not exist yet: exactly one of any number of writers succeeds, the others
+    /// get `Exists`. Local: `link`; S3: `If-None-Match`, and where a store refuses that: write, wait, read back.
+    fn write_new(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()>;
+
+    /// Deletes a file. A file that is not there is `NotFound`.
+    fn delete(&self, kind: FileType, name: &str) -> BackendResult<()>;
+
+    /// Deletes many files; one result a name, in order.
+    fn delete_many(&self, kind: FileType, names: &[String]) -> Vec<BackendResult<()>> {
+        names.iter().map(|name| self.delete(kind, name)).collect()
+    }
+
+    /// Makes what must exist before the first write: folders, the bucket. What exists already is fine.
+    fn create(&self) -> BackendResult<()>;
+}

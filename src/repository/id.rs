@@ -1,0 +1,116 @@
+//! `Id`: the SHA-256 of what it names, as 32 bytes. The one place that hashes repository data.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of a blob's plaintext or of a file's stored bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Id(pub [u8; 32]);
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+impl Id {
+    /// The id of `data`.
+    #[must_use]
+    pub fn of(data: &[u8]) -> Self {
+        Self(Sha256::digest(data).into())
+    }
+
+    /// The ids of many messages; the place where lanes of a wide CPU may be used.
+    pub fn of_many(messages: &[&[u8]], ids: &mut Vec<Self>) {
+        ids.clear();
+        ids.extend(messages.iter().map(|message| Self::of(message)));
+    }
+
+    /// 64 lower-case hex digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        let mut text = String::with_capacity(64);
+        self.push_hex(&mut text);
+        text
+    }
+
+    /// Appends 64 lower-case hex digits.
+    pub fn push_hex(&self, text: &mut String) {
+        for byte in self.0 {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from(HEX.get(usize::from(nibble)).copied().unwrap_or(b'0')));
+            }
+        }
+    }
+
+    /// The first 8 hex digits, as lines for people show an id.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut text = self.hex();
+        text.truncate(8);
+        text
+    }
+
+    /// The first 8 bytes as a number: ids are uniform, so it sorts and hashes them.
+    #[must_use]
+    pub fn prefix(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// A hash that runs while data arrives: the id of a pack that grows.
+#[derive(Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    /// The id of all bytes taken.
+    #[must_use]
+    pub fn finish(self) -> Id {
+        Id(self.0.finalize().into())
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Hasher")
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.short())
+    }
+}
+
+/// Text that is not 64 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id has 64 hex digits")]
+pub struct NotAnId;
+
+impl FromStr for Id {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let mut id = [0_u8; 32];
+        if text.len() != 64 {
+            return Err(NotAnId);
+        }
+        for (byte, pair) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            for digit in pair {
+                let value = char::from(*digit).to_digit(16).ok_or(NotAnId)?;
+                *byte = (*byte << 4) | value as u8;
+            }
+        }
+        Ok(Self(id))
+    }
+}
