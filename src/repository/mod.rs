@@ -19,12 +19,15 @@ pub mod config_file;
 pub mod crypto;
 pub mod id;
 pub mod index;
+pub mod json;
 pub mod key;
 pub mod lock;
 pub mod open;
 pub mod pack;
 pub mod polynomial;
+pub mod quote;
 pub mod snapshot;
+pub mod time;
 pub mod tree;
 
 pub use id::Id;
