@@ -15,6 +15,7 @@ pub mod backend;
 pub mod backup;
 pub mod clock;
 pub mod error;
+pub mod ops;
 pub mod random;
 pub mod report;
 pub mod repository;
