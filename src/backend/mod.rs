@@ -9,9 +9,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 mod error;
+pub mod fault;
 pub mod layout;
+pub mod limit;
 pub mod local;
 pub mod memory;
+mod pause;
+pub mod record;
+pub mod retry;
+#[cfg(test)]
+mod testing;
+pub mod throttle;
 
 pub use error::{BackendError, BackendErrorKind, BackendResult};
 
