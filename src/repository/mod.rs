@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::backend::{Backend, BackendError, BackendErrorKind, FileType};
+use crate::backend::{Backend, BackendErrorKind, FileType};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
@@ -236,27 +236,6 @@ fn missing_file(kind: FileType, id: &Id) -> Error {
 pub fn missing_blob(kind: BlobType, id: &Id) -> Error {
     let place = format!("{} blob {}", kind.word(), id.short());
     Error::damaged("the repository is damaged", place, "no index lists it").then(REPAIR)
-}
-
-impl From<BackendError> for Error {
-    fn from(error: BackendError) -> Self {
-        let (kind, next) = match error.kind {
-            BackendErrorKind::Denied => (ErrorKind::Denied, Some("Check the credentials and permissions")),
-            BackendErrorKind::Unreachable | BackendErrorKind::Throttled => {
-                (ErrorKind::Unreachable, Some("Check the repository's address and the network"))
-            }
-            BackendErrorKind::Damaged => (ErrorKind::Damaged, Some(REPAIR)),
-            BackendErrorKind::Full => (ErrorKind::NoSpace, Some("Free space in the repository's store")),
-            BackendErrorKind::NotFound | BackendErrorKind::Exists | BackendErrorKind::Other => {
-                (ErrorKind::Other, None)
-            }
-        };
-        let mut converted = Self::new(kind, format!("cannot {} in the repository", error.operation))
-            .at(error.path)
-            .because(error.cause);
-        converted.next = next.map(str::to_owned);
-        converted
-    }
 }
 
 /// Calls `work` for every item on up to `workers` threads; results keep the items' order. The first

@@ -71,10 +71,3 @@ pub struct Snapshot {
     /// The figures, absent from older writers.
     pub summary: Option<SnapshotSummary>,
 }
-
-impl Snapshot {
-    /// Reads the JSON of a snapshot.
-    pub fn decode(_json: &[u8]) -> Result<Self, std::fmt::Error> {
-        Err(std::fmt::Error)
-    }
-}

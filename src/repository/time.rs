@@ -71,10 +71,10 @@ impl NodeTime {
         };
         let year = two(c1, c2, 99)? * 100 + two(y1, y2, 99)?;
         let (month, day) = (two(mo1, mo2, 12)?, two(d1, d2, 31)?);
-        let day_number = days(year, month, day);
-        if civil(day_number) != (year, month, day) {
+        if month == 0 || day == 0 || day > 28 && day > days(year, month + 1, 1) - days(year, month, 1) {
             return Err(NotATime);
         }
+        let day_number = days(year, month, day);
         let second_of_day = two(h1, h2, 23)? * 3600 + two(mi1, mi2, 59)? * 60 + two(s1, s2, 59)?;
         let (nanoseconds, zone) = fraction(rest)?;
         let offset = match *zone {
@@ -210,11 +210,8 @@ fn fraction(text: &[u8]) -> Result<(u32, &[u8]), NotATime> {
     let [b'.', text @ ..] = text else { return Ok((0, text)) };
     let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at_checked(count).ok_or(NotATime)?;
-    let nanoseconds = digits
-        .iter()
-        .chain([b'0'; 9].iter())
-        .take(9)
-        .fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    let number = digits.iter().take(9).fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    let nanoseconds = (count..9).fold(number, |number, _| number * 10);
     if count == 0 { Err(NotATime) } else { Ok((nanoseconds, rest)) }
 }
 
@@ -303,6 +300,8 @@ mod tests {
             "2023-02-29T00:00:00Z",
             "2023-13-01T00:00:00Z",
             "2023-00-01T00:00:00Z",
+            "2023-04-31T00:00:00Z",
+            "2023-12-32T00:00:00Z",
             "2023-01-00T00:00:00Z",
             "2023-01-01T24:00:00Z",
             "2023-01-01T00:60:00Z",

@@ -102,6 +102,15 @@ pub struct Tree {
 }
 
 impl Node {
+    /// Whether it says the same as `other`; times are compared as instants, whatever zone they were written in.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let times = |node: &Self| [node.mtime.instant(), node.atime.instant(), node.ctime.instant()];
+        let others_times =
+            Self { mtime: other.mtime, atime: other.atime, ctime: other.ctime, ..self.clone() };
+        times(self) == times(other) && others_times == *other
+    }
+
     /// Whether a file of this name can be created in its directory: not empty, not `.` or `..`, no slash, no NUL.
     /// Restore asks this of every node, whatever the repository says.
     #[must_use]

@@ -121,8 +121,7 @@ impl<'a> Reader<'a> {
         if !self.comes(b'"') {
             return Err(self.error("expected a string"));
         }
-        let plain = self.rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x80..));
-        let (text, rest) = self.split(plain.unwrap_or(self.rest.len()))?;
+        let (text, rest) = self.split(plain_length(self.rest))?;
         if let [b'"', rest @ ..] = rest {
             self.rest = rest;
             return Ok(Cow::Borrowed(text));
@@ -333,6 +332,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The number of bytes before the first that is a quote, a backslash, a control character or not ASCII; eight at once.
+fn plain_length(text: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let special = |byte: u8| !matches!(byte, 0x20..=0x7f) || byte == b'"' || byte == b'\\';
+    let (words, tail) = text.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let below = |bytes: u64, limit: u64| bytes.wrapping_sub(limit * ONES);
+        let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
+        // A borrow can only mark bytes after one that is marked rightly.
+        let marks = (word | quotes | backslashes | below(word, 0x20)) & (ONES << 7);
+        if marks != 0 {
+            return place * 8 + marks.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8 + tail.iter().position(|byte| special(*byte)).unwrap_or(tail.len())
+}
+
 fn push_char(text: &mut Vec<u8>, char: char) {
     text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
 }
@@ -369,6 +387,20 @@ mod tests {
         for wrong in ["\"", "\"a", "\"\\", "\"\\u12", "\"\\u12g4\"", "\"\\x41\"", "\"\n\"", "\"a\"b", "a", ""]
         {
             assert!(text(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn plain_text_ends_at_the_first_special_byte() {
+        for length in 0..20 {
+            for at in 0..length {
+                for byte in 0..=255_u8 {
+                    let mut text = vec![b'!'; length];
+                    text[at] = byte;
+                    let plain = matches!(byte, 0x20..=0x7f) && byte != b'"' && byte != b'\\';
+                    assert_eq!(plain_length(&text), if plain { length } else { at }, "{text:?}");
+                }
+            }
         }
     }
 

@@ -18,7 +18,7 @@ impl Tree {
         let mut reader = Reader::new(data);
         let mut nodes = None;
         reader.object(|reader, field| match field {
-            b"nodes" => read_nodes(reader).map(|read| nodes = Some(read)),
+            b"nodes" => read_nodes(reader, data.len()).map(|read| nodes = Some(read)),
             _ => reader.skip(),
         })?;
         let missing = reader.error("a tree has nodes");
@@ -27,8 +27,11 @@ impl Tree {
     }
 }
 
-fn read_nodes(reader: &mut Reader<'_>) -> Result<Vec<Node>, DecodeError> {
-    let mut nodes: Vec<Node> = Vec::new();
+/// About the bytes of a node in JSON, to reserve its place.
+const NODE_BYTES: usize = 400;
+
+fn read_nodes(reader: &mut Reader<'_>, length: usize) -> Result<Vec<Node>, DecodeError> {
+    let mut nodes: Vec<Node> = Vec::with_capacity(length.div_ceil(NODE_BYTES));
     reader.array(|reader| {
         let node = read_node(reader)?;
         if node.name.is_empty() {
