@@ -5,10 +5,18 @@
 
 mod contract;
 
+use volmover::backend::local::LocalBackend;
 use volmover::backend::memory::MemoryBackend;
 
 #[test]
 fn memory() {
     contract::contract(&MemoryBackend::new());
     contract::contract_missing(&MemoryBackend::missing());
+}
+
+#[test]
+fn local() {
+    let folder = tempfile::tempdir().unwrap();
+    contract::contract(&LocalBackend::open(folder.path(), 4));
+    contract::contract_missing(&LocalBackend::open(&folder.path().join("not/there"), 4));
 }

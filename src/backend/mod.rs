@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 mod error;
 pub mod layout;
+pub mod local;
 pub mod memory;
 
 pub use error::{BackendError, BackendErrorKind, BackendResult};

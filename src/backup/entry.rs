@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use rustix::fs::{Stat, llistxattr, lgetxattr};
+use rustix::fs::{Stat, lgetxattr, llistxattr};
 use rustix::io::Errno;
 
 use crate::repository::tree::{Node, NodeKind, NodeTime, Xattr, go_mode};
@@ -45,7 +45,9 @@ fn by_id(file: &str) -> HashMap<u32, String> {
     let mut names = HashMap::new();
     for line in file.lines() {
         let mut fields = line.split(':');
-        if let (Some(name), Some(_), Some(Ok(id))) = (fields.next(), fields.next(), fields.next().map(str::parse)) {
+        if let (Some(name), Some(_), Some(Ok(id))) =
+            (fields.next(), fields.next(), fields.next().map(str::parse))
+        {
             names.entry(id).or_insert_with(|| name.to_owned());
         }
     }
@@ -120,10 +122,7 @@ pub fn xattrs(path: &Path) -> Result<Vec<Xattr>, Errno> {
 }
 
 /// Calls `read` with no room to learn the size, then with room, until it fits.
-fn sized(
-    buffer: &mut Vec<u8>,
-    read: impl Fn(&mut [u8]) -> Result<usize, Errno>,
-) -> Result<usize, Errno> {
+fn sized(buffer: &mut Vec<u8>, read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<usize, Errno> {
     loop {
         let length = read(&mut [])?;
         if length == 0 {

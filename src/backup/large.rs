@@ -218,7 +218,10 @@ impl State {
     fn drop_used(&mut self) {
         let start = self.resolver.chunk_start();
         while self.first < self.resolved
-            && self.segments.front().is_some_and(|segment| segment.as_ref().is_some_and(|used| used.end() <= start))
+            && self
+                .segments
+                .front()
+                .is_some_and(|segment| segment.as_ref().is_some_and(|used| used.end() <= start))
         {
             self.segments.pop_front();
             self.first += 1;

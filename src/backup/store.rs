@@ -160,7 +160,14 @@ impl<'a> Store<'a> {
     }
 
     /// Adds a blob unless it is known. `worker` chooses the pack, so that workers do not wait for each other.
-    pub fn add(&self, worker: usize, sealer: &mut Sealer, kind: BlobType, id: Id, plain: &[u8]) -> Result<()> {
+    pub fn add(
+        &self,
+        worker: usize,
+        sealer: &mut Sealer,
+        kind: BlobType,
+        id: Id,
+        plain: &[u8],
+    ) -> Result<()> {
         if self.index.contains(kind, &id) || !self.claim(kind, id) {
             return Ok(());
         }
@@ -212,7 +219,9 @@ impl<'a> Store<'a> {
         loop {
             match self.uploads.send_timeout(pack, NAP) {
                 Ok(()) => return Ok(()),
-                Err(SendTimeoutError::Timeout(back)) if !self.run.is_over() || self.closing.load(Ordering::SeqCst) => {
+                Err(SendTimeoutError::Timeout(back))
+                    if !self.run.is_over() || self.closing.load(Ordering::SeqCst) =>
+                {
                     pack = back;
                 }
                 Err(_) => return Err(super::run::stopped()),
