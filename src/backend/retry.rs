@@ -343,13 +343,12 @@ mod tests {
     #[test]
     fn a_write_new_that_was_done_unheard_is_ours() {
         let stack = stack(0x80);
-        let unheard = || Rule::on(&[Request::WriteNew]).fail_after(BackendErrorKind::Unreachable);
-        stack.fault.add(unheard());
+        stack.fault.add(Rule::on(&[Request::WriteNew]).fail_after(BackendErrorKind::Unreachable));
         stack.fault.add(unreachable(Request::Read));
         stack.retry.write_new(FileType::Config, "", &NEW).unwrap();
         let error = stack.retry.write_new(FileType::Config, "", &NEW).unwrap_err();
         assert!(error.is_exists(), "the same bytes, but no attempt of ours before");
-        stack.fault.add(unheard());
+        stack.fault.add(unreachable(Request::WriteNew));
         let error = stack.retry.write_new(FileType::Config, "", &OLD).unwrap_err();
         assert!(error.is_exists(), "another's file");
         assert_eq!(stack.memory.read(FileType::Config, "").unwrap(), NEW);
