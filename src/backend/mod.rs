@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub mod dry_run;
 mod error;
 pub mod fault;
 pub mod layout;

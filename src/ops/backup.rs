@@ -11,12 +11,13 @@ use jiff::tz::TimeZone;
 
 use super::Session;
 use crate::backend::FileType;
-use crate::backup::entry::{Names, NodeMaker};
+use crate::backup::entry::NodeMaker;
 use crate::backup::exclude::Excludes;
 use crate::backup::parent::Ignore;
 use crate::backup::plan::{self, plan};
 use crate::backup::{self, Saved};
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::{Holder, Names};
 use crate::report::{BackupSummary, lines};
 use crate::repository::Id;
 use crate::repository::lock::{Lock, LockMode};
@@ -107,7 +108,6 @@ fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock) -> Result<
     session.monitor.phase("backup");
     let BackupOptions { source, excludes, ignore, tree_zone, .. } = options;
     let names = Names::read(std::path::Path::new("/"));
-    let user = user_of_this_process(&names);
     let plan = plan(plan::Limits {
         memory_bytes: session.limits.memory_bytes,
         index_bytes: index.memory_bytes(),
@@ -132,7 +132,7 @@ fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock) -> Result<
     if partial && !tags.iter().any(|tag| tag == PARTIAL_TAG) {
         tags.push(PARTIAL_TAG.to_owned());
     }
-    let (username, uid, gid) = user;
+    let (username, uid, gid) = user(&session.locks.holder);
     let snapshot = Snapshot {
         time: at(start),
         parent: parent.as_ref().map(|(id, _)| *id),
@@ -190,11 +190,11 @@ fn is_kept(parent: &Snapshot, new: &Snapshot, now: Timestamp) -> bool {
         && parent.tags == new.tags
 }
 
-fn user_of_this_process(names: &Names) -> (String, u32, u32) {
-    let uid = rustix::process::getuid().as_raw();
-    match names.user(uid) {
-        Some(name) => (name.to_owned(), uid, rustix::process::getgid().as_raw()),
-        None => (String::new(), 0, 0),
+/// Without a passwd entry a snapshot names no user, as restic's.
+fn user(holder: &Holder) -> (String, u32, u32) {
+    match holder.username.as_str() {
+        "" => (String::new(), 0, 0),
+        name => (name.to_owned(), holder.uid, holder.gid),
     }
 }
 

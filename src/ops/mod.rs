@@ -9,6 +9,8 @@ use crate::repository::Repository;
 use crate::repository::lock::{Lock, LockMode, LockOptions};
 
 pub mod backup;
+pub mod init;
+pub mod snapshots;
 
 /// What every operation on an open repository gets.
 pub struct Session<'a> {
