@@ -21,4 +21,7 @@ pub mod pattern;
 pub mod random;
 pub mod report;
 pub mod repository;
+pub mod sequence;
+pub mod signals;
+pub mod stores;
 pub mod restore;
