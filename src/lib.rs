@@ -13,7 +13,9 @@
 
 pub mod backend;
 pub mod backup;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod host;
 pub mod ops;
