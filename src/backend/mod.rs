@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 pub mod layout;
+pub mod object;
 
 /// What a stored file is; it decides the folder (restic design, "Repository Layout").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
