@@ -12,6 +12,7 @@
 //! ```
 
 pub mod backend;
+pub mod backup;
 pub mod clock;
 pub mod error;
 pub mod random;

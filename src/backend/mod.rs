@@ -4,10 +4,25 @@
 //! Invariants that every store keeps, and that `tests/backend_contract.rs` holds: a file is visible whole
 //! or not at all; when `write` returns, the file is durable; a list that failed is an error, never empty.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+mod error;
+pub mod fault;
 pub mod layout;
+pub mod limit;
+pub mod local;
+pub mod memory;
 pub mod object;
+mod pause;
+pub mod record;
+pub mod retry;
+#[cfg(test)]
+mod testing;
+pub mod throttle;
+
+pub use error::{BackendError, BackendErrorKind, BackendResult};
 
 /// What a stored file is; it decides the folder (restic design, "Repository Layout").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,46 +84,6 @@ pub struct Listed {
     pub modified: Option<jiff::Timestamp>,
 }
 
-/// What a caller can do about a failed request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BackendErrorKind {
-    /// The file (or the bucket, or the folder) does not exist.
-    NotFound,
-    /// An exclusive write found the file there already.
-    Exists,
-    /// Credentials, signature, permissions, policy.
-    Denied,
-    /// DNS, connect, TLS, timeouts, 5xx: may pass.
-    Unreachable,
-    /// 429, 503 SlowDown: wait, then try again.
-    Throttled,
-    /// The store answered with fewer or other bytes than asked for, or EIO.
-    Damaged,
-    /// The store is full (ENOSPC, EDQUOT, quota).
-    Full,
-    /// Anything else.
-    Other,
-}
-
-/// A failed request to a store.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{operation} {path}: {cause}")]
-pub struct BackendError {
-    /// What a caller can do about it.
-    pub kind: BackendErrorKind,
-    /// `list`, `read`, `write`, `delete`, `stat`, `create`.
-    pub operation: &'static str,
-    /// The path inside the repository, e.g. `index/ab12…`.
-    pub path: String,
-    /// The cause in one line, without secrets.
-    pub cause: String,
-    /// Whether the same request may succeed later; `retry` acts on it.
-    pub temporary: bool,
-}
-
-/// The result of a request to a store.
-pub type BackendResult<T> = std::result::Result<T, BackendError>;
-
 /// A store. All methods may be called from many threads at once and block until done.
 pub trait Backend: Send + Sync {
     /// Where, for people: the repository URL without any password.
@@ -117,7 +92,7 @@ pub trait Backend: Send + Sync {
     /// How many requests at once this store is meant to get (`MOVER_CONNECTIONS`).
     fn connections(&self) -> usize;
 
-    /// All files of a kind, in no order. A missing folder is an empty list only where the store creates
+    /// All files of a kind, in no order; a list that broke off midway is an error, never a part. A missing folder is an empty list only where the store creates
     /// folders on demand; a missing bucket or repository folder is `NotFound`.
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>>;
 
@@ -140,11 +115,59 @@ pub trait Backend: Send + Sync {
     /// Deletes a file. A file that is not there is `NotFound`.
     fn delete(&self, kind: FileType, name: &str) -> BackendResult<()>;
 
-    /// Deletes many files; one result a name, in order.
+    /// Deletes many files; one result a name, in order. For a name that is not there a store that deletes
+    /// in bulk (S3) may say `Ok`, others say `NotFound`: callers must take both as gone.
     fn delete_many(&self, kind: FileType, names: &[String]) -> Vec<BackendResult<()>> {
         names.iter().map(|name| self.delete(kind, name)).collect()
     }
 
     /// Makes what must exist before the first write: folders, the bucket. What exists already is fine.
     fn create(&self) -> BackendResult<()>;
+}
+
+/// A shared store is a store: decorators are stacked on `Arc<dyn Backend>`.
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn location(&self) -> String {
+        (**self).location()
+    }
+
+    fn connections(&self) -> usize {
+        (**self).connections()
+    }
+
+    fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
+        (**self).list(kind)
+    }
+
+    fn stat(&self, kind: FileType, name: &str) -> BackendResult<u64> {
+        (**self).stat(kind, name)
+    }
+
+    fn read(&self, kind: FileType, name: &str) -> BackendResult<Bytes> {
+        (**self).read(kind, name)
+    }
+
+    fn read_range(&self, kind: FileType, name: &str, offset: u64, length: usize) -> BackendResult<Bytes> {
+        (**self).read_range(kind, name, offset, length)
+    }
+
+    fn write(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {
+        (**self).write(kind, name, data)
+    }
+
+    fn write_new(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {
+        (**self).write_new(kind, name, data)
+    }
+
+    fn delete(&self, kind: FileType, name: &str) -> BackendResult<()> {
+        (**self).delete(kind, name)
+    }
+
+    fn delete_many(&self, kind: FileType, names: &[String]) -> Vec<BackendResult<()>> {
+        (**self).delete_many(kind, names)
+    }
+
+    fn create(&self) -> BackendResult<()> {
+        (**self).create()
+    }
 }

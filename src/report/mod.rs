@@ -1,9 +1,36 @@
 //! What a run tells: the `Monitor` trait that every floor reports to, and the ways out of it.
 //!
 //! Pipelines count into `Progress` (atomics, cheap enough for every file) and hand lines, warnings and
-//! per-item failures to the `Monitor`. Nothing here decides anything, and nothing here may hold a secret.
+//! per-item failures to the `Monitor`; operations hand it their summaries. `select` chooses the way out:
+//! `text` (restic's lines), `json` (restic's JSON lines) or `progress` (text and a bar on a terminal).
+//! Nothing here decides anything, nothing here may hold a secret, and nobody else prints.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Clock;
+use crate::error::Error;
+
+pub mod format;
+mod go_json;
+pub mod json;
+pub mod lines;
+pub mod log;
+pub mod progress;
+pub mod record;
+mod run;
+pub mod sink;
+pub mod summary;
+pub mod table;
+pub mod text;
+mod ticker;
+
+pub use json::JsonMonitor;
+pub use progress::ProgressMonitor;
+pub use record::{RecordingMonitor, SilentMonitor};
+pub use sink::Sinks;
+pub use summary::{BackupSummary, InitSummary, RestoreSummary};
+pub use text::TextMonitor;
 
 /// A count that many threads add to.
 #[derive(Debug, Default)]
@@ -45,13 +72,40 @@ pub struct Progress {
     pub totals_final: Count,
 }
 
+impl Progress {
+    /// Sets every count to 0, for the next operation of a run.
+    pub fn reset(&self) {
+        let Self { files_total, files_done, bytes_total, bytes_done, bytes_added, errors, totals_final } =
+            self;
+        for count in [files_total, files_done, bytes_total, bytes_done, bytes_added, errors, totals_final] {
+            count.set(0);
+        }
+    }
+}
+
+/// What kind of work the counts are about: it decides the form of a status line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Operation {
+    /// restic's status of a backup.
+    Backup,
+    /// restic's status of a restore.
+    Restore,
+    /// Any other: `done / total` and the phase's name; nothing in JSON.
+    #[default]
+    Other,
+}
+
 /// Who a run reports to. All methods may be called from many threads at once.
+///
+/// A caller that shows progress brackets an operation with `begin` and `end`; between them the monitor
+/// shows `progress()` from time to time. The summaries are printed by the monitor in its own form.
 pub trait Monitor: Send + Sync {
     /// A line of the contract, to stdout (left out where JSON is asked for).
     fn line(&self, text: &str);
     /// Something odd that does not fail the run, to stderr.
     fn warn(&self, text: &str);
     /// One item failed and the run goes on: `during` is restic's word (`scan`, `archival`, `restore`).
+    /// It does not count into `Progress::errors`; who reports a failure counts it too.
     fn item_failed(&self, during: &str, item: &str, cause: &str);
     /// A new phase of the run, with its name for people.
     fn phase(&self, name: &str);
@@ -59,4 +113,76 @@ pub trait Monitor: Send + Sync {
     fn working_on(&self, item: &str);
     /// The counts that a progress display reads.
     fn progress(&self) -> &Progress;
+
+    /// An operation begins: the counts return to 0, and from now on progress is shown.
+    fn begin(&self, _operation: Operation) {}
+    /// The operation is over, well or not: progress is not shown any more.
+    fn end(&self) {}
+    /// What was asked for, e.g. a table or a JSON array: to stdout, as it is, whatever the form.
+    /// Nothing is printed for an empty text; a missing last newline is added.
+    fn output(&self, text: &str) {
+        self.line(text);
+    }
+    /// A log event of one line, to stderr.
+    fn log(&self, _text: &str) {}
+    /// A repository was created.
+    fn initialized(&self, _summary: &InitSummary) {}
+    /// A backup is done.
+    fn backed_up(&self, _summary: &BackupSummary) {}
+    /// A restore is done.
+    fn restored(&self, _summary: &RestoreSummary) {}
+    /// The run failed. Call it once and last: it prints the line that an operator reads.
+    fn failed(&self, _error: &Error) {}
+}
+
+/// What decides the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Choice {
+    /// restic's JSON lines instead of text.
+    pub json: bool,
+    /// stderr is a terminal: a bar instead of a line from time to time.
+    pub terminal: bool,
+    /// `RESTIC_PROGRESS_FPS`: updates in a second, at most 60; 0 and less count as unset.
+    pub frames_per_second: Option<f64>,
+}
+
+/// The monitor for a choice; it writes into `sinks` (a bar draws on the terminal itself).
+#[must_use]
+pub fn select(choice: Choice, sinks: Arc<Sinks>, clock: Arc<dyn Clock>) -> Arc<dyn Monitor> {
+    let interval = run::interval(choice);
+    if choice.json {
+        Arc::new(JsonMonitor::new(sinks, clock, interval))
+    } else if choice.terminal {
+        Arc::new(ProgressMonitor::on_stderr(sinks, clock, interval))
+    } else {
+        Arc::new(TextMonitor::new(sinks, clock, Some(interval)))
+    }
+}
+
+/// A panic elsewhere does not silence the reports: a poisoned lock is taken as it is.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn json_leaves_lines_out_and_every_form_prints_the_result() {
+        for (json, terminal, expected) in [
+            (false, false, "line\n[]\n"),
+            (true, true, "[]\n"),
+            (true, false, "[]\n"),
+            (false, true, "line\n[]\n"),
+        ] {
+            let (sinks, out, _err) = Sinks::captured();
+            let choice = Choice { json, terminal, frames_per_second: None };
+            let monitor = select(choice, sinks, Arc::new(SystemClock::new()));
+            monitor.line("line");
+            monitor.output("[]");
+            assert_eq!(out.text(), expected);
+        }
+    }
 }

@@ -1,7 +1,282 @@
-//! The restic repository format, versions 1 and 2.
+//! The restic repository format, versions 1 and 2: an open repository and what can be read from it.
+//!
+//! `Repository` is the format over a backend: it seals and opens, and knows the names of files. It takes no
+//! locks and decides nothing; `open.rs` opens and creates, `lock.rs` keeps writers apart. Every file but
+//! `config` is named by the SHA-256 of its stored bytes, and that name is checked whenever one is read.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::backend::{Backend, BackendErrorKind, FileType};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
+
+pub mod blob;
+pub mod compression;
+pub mod config_file;
+pub mod crypto;
 pub mod id;
+pub mod index;
+pub mod json;
+pub mod key;
+pub mod lock;
+pub mod open;
+pub mod pack;
+pub mod polynomial;
+pub mod quote;
 pub mod snapshot;
+pub mod time;
 pub mod tree;
 
 pub use id::Id;
+
+use blob::{BlobType, Opener, Sealer};
+use compression::{Compression, Zstd};
+use config_file::RepositoryConfig;
+use crypto::Cipher;
+use index::{Index, IndexBuilder, Location};
+use snapshot::Snapshot;
+use tree::Tree;
+
+/// The first byte of an unpacked file that is compressed.
+const COMPRESSED: u8 = 2;
+
+/// An open repository.
+pub struct Repository {
+    backend: Arc<dyn Backend>,
+    cipher: Cipher,
+    config: RepositoryConfig,
+    compression: Compression,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Repository({})", self.backend.location())
+    }
+}
+
+impl Repository {
+    /// Where it is stored.
+    #[must_use]
+    pub fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn config(&self) -> &RepositoryConfig {
+        &self.config
+    }
+
+    /// The clock of this run.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// The randomness of this run.
+    #[must_use]
+    pub fn random(&self) -> &dyn Random {
+        self.random.as_ref()
+    }
+
+    /// What seals and opens.
+    #[must_use]
+    pub fn cipher(&self) -> &Cipher {
+        &self.cipher
+    }
+
+    /// A worker's context for sealing blobs.
+    pub fn sealer(&self) -> Result<Sealer> {
+        Sealer::new(self.cipher.clone(), self.config.version, self.compression)
+    }
+
+    /// A worker's context for opening blobs.
+    pub fn opener(&self) -> Result<Opener> {
+        Opener::new(self.cipher.clone())
+    }
+
+    /// All ids of a kind, in no order. A name that is no id cannot occur: lists leave strangers out.
+    pub fn ids(&self, kind: FileType) -> Result<Vec<Id>> {
+        let listed = self.backend.list(kind)?;
+        Ok(listed.iter().filter_map(|file| file.name.parse().ok()).collect())
+    }
+
+    /// The plaintext of an unpacked file (key files are not sealed and are read elsewhere).
+    pub fn read_unpacked(&self, kind: FileType, id: &Id) -> Result<Vec<u8>> {
+        self.read_unpacked_if_there(kind, id)?.ok_or_else(|| missing_file(kind, id))
+    }
+
+    /// The same; `None` when the file does not exist.
+    pub fn read_unpacked_if_there(&self, kind: FileType, id: &Id) -> Result<Option<Vec<u8>>> {
+        let stored = match self.backend.read(kind, &id.hex()) {
+            Err(error) if error.kind == BackendErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let damaged = |cause: String| damaged_file(kind, id, cause);
+        if Id::of(&stored) != *id {
+            return Err(damaged("its content does not have the hash that its name says".to_owned()));
+        }
+        let mut plain = Vec::new();
+        self.cipher.open_into(&stored, &mut plain).map_err(|cause| damaged(cause.to_string()))?;
+        match plain.split_first() {
+            Some((b'{' | b'[', _)) => Ok(Some(plain)),
+            Some((&COMPRESSED, packed)) => {
+                Zstd::decompress_stream(packed).map(Some).map_err(|cause| damaged(cause.to_string()))
+            }
+            _ => Err(damaged("it is in a format that this program does not know".to_owned())),
+        }
+    }
+
+    /// Stores an unpacked file, compressed in version 2, and returns its name.
+    pub fn write_unpacked(&self, kind: FileType, json: &[u8]) -> Result<Id> {
+        let mut plain = json.to_vec();
+        if self.config.version >= 2 {
+            plain = vec![COMPRESSED];
+            plain.extend_from_slice(&Zstd::new(Compression::Auto)?.compress(json)?);
+        }
+        let stored = Bytes::from(self.cipher.seal(&plain, self.random())?);
+        let id = Id::of(&stored);
+        self.backend.write(kind, &id.hex(), &stored)?;
+        Ok(id)
+    }
+
+    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup.
+    pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
+        let ids = self.ids(FileType::Snapshot)?;
+        let workers = self.backend.connections();
+        crate::repository::in_parallel(&ids, workers, |id| Ok((*id, self.snapshot(id)?)))
+    }
+
+    /// One snapshot.
+    pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
+        let json = self.read_unpacked(FileType::Snapshot, id)?;
+        Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
+    }
+
+    /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it.
+    pub fn load_index(&self) -> Result<Index> {
+        let ids = self.ids(FileType::Index)?;
+        let builder = std::sync::Mutex::new(IndexBuilder::default());
+        in_parallel(&ids, self.backend.connections(), |id| {
+            let json = self.read_unpacked(FileType::Index, id)?;
+            let packs =
+                index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))?;
+            builder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&packs);
+            Ok(())
+        })?;
+        Ok(builder.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).finish())
+    }
+
+    /// A blob's plaintext, fetched on its own.
+    pub fn read_blob(&self, index: &Index, kind: BlobType, id: &Id, opener: &mut Opener) -> Result<Vec<u8>> {
+        let location = index.lookup(kind, id).ok_or_else(|| missing_blob(kind, id))?;
+        let Location { pack, extent } = location;
+        let sealed = self.backend.read_range(
+            FileType::Pack,
+            &pack.hex(),
+            u64::from(extent.offset),
+            extent.length as usize,
+        );
+        let sealed = match sealed {
+            Err(error) if error.kind == BackendErrorKind::NotFound => {
+                return Err(missing_file(FileType::Pack, &pack));
+            }
+            read => read?,
+        };
+        let mut plain = Vec::new();
+        opener
+            .open(id, &sealed, extent.plain_length, &mut plain)
+            .map_err(|cause| damaged_blob(kind, id, &pack, &cause))?;
+        Ok(plain)
+    }
+
+    /// A tree, fetched on its own.
+    pub fn read_tree(&self, index: &Index, id: &Id, opener: &mut Opener) -> Result<Tree> {
+        let json = self.read_blob(index, BlobType::Tree, id, opener)?;
+        Tree::decode(&json).map_err(|cause| {
+            Error::damaged("a tree does not decode", format!("tree {}", id.short()), cause).then(REPAIR)
+        })
+    }
+}
+
+/// What to do about damage.
+const REPAIR: &str = "Run check to see what else is damaged";
+
+/// A file of the repository that is there, but is not what it should be.
+#[must_use]
+pub fn damaged_file(kind: FileType, id: &Id, cause: impl std::fmt::Display) -> Error {
+    Error::damaged(
+        format!("the repository is damaged: cannot read a {}", kind.word()),
+        format!("{}/{id}", kind.folder()),
+        cause,
+    )
+    .then(REPAIR)
+}
+
+/// A blob that does not open to what its id says.
+#[must_use]
+pub fn damaged_blob(kind: BlobType, id: &Id, pack: &Id, cause: &dyn std::fmt::Display) -> Error {
+    let blob = format!("{} blob {} in pack {}", kind.word(), id.short(), pack.short());
+    Error::damaged("the repository is damaged", blob, cause).then(REPAIR)
+}
+
+fn missing_file(kind: FileType, id: &Id) -> Error {
+    let place = format!("{}/{id}", kind.folder());
+    Error::damaged(format!("a {} of the repository is missing", kind.word()), place, "no such file")
+        .then(REPAIR)
+}
+
+/// A blob that no index lists.
+#[must_use]
+pub fn missing_blob(kind: BlobType, id: &Id) -> Error {
+    let place = format!("{} blob {}", kind.word(), id.short());
+    Error::damaged("the repository is damaged", place, "no index lists it").then(REPAIR)
+}
+
+/// Calls `work` for every item on up to `workers` threads; results keep the items' order. The first
+/// failure ends it.
+pub fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    workers: usize,
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let run = || {
+        let mut done = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(position) else { break };
+            match work(item) {
+                Ok(result) => done.push((position, result)),
+                Err(error) => {
+                    failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    };
+    let mut results = Vec::with_capacity(items.len());
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..workers.min(items.len())).map(|_| scope.spawn(run)).collect();
+        let mut outcome = run();
+        for thread in threads {
+            let done = thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "a thread died")));
+            match (&mut outcome, done) {
+                (Ok(all), Ok(done)) => all.extend(done),
+                (Ok(_), Err(error)) => outcome = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+        outcome.map(|all| results = all)
+    })?;
+    results.sort_unstable_by_key(|(position, _)| *position);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}

@@ -1,4 +1,9 @@
 //! Snapshots: a root tree and a time, byte for byte as restic 0.19 writes them.
+//!
+//! Here stand the records; `codec` turns them into JSON and back without loss. Text that came from the system
+//! as bytes goes through [`super::json::lossy`] first, as restic replaces what is not UTF-8.
+
+mod codec;
 
 use super::Id;
 use super::tree::NodeTime;

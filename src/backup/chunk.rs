@@ -1,0 +1,300 @@
+//! Where a file is cut: restic's content-defined chunker, found by several workers at once.
+//!
+//! restic slides a Rabin fingerprint of 64 bytes over a chunk and cuts where its low 20 bits are zero, not
+//! before 512 KiB and at 8 MiB at the latest (restic design, "Data Chunking"). It refills the window 64 bytes
+//! before the minimum, so every fingerprint that counts depends on the last 64 bytes alone and not on where
+//! the chunk began. That lets any worker look for cut places in any segment of a file beforehand:
+//!
+//! ```text
+//! scan     segment → runs: from a to b no cut place, at b one (parts right behind one are skipped)
+//! resolve  runs of all segments in order → min and max applied → chunks; a skipped part is scanned when
+//!          a chunk turns out to begin elsewhere than the scan assumed
+//! ```
+//!
+//! Positions are ends: a cut at `e` makes the byte before `e` the last of its chunk.
+
+use std::ops::Range;
+
+use crate::repository::polynomial::Polynomial;
+
+/// The shortest chunk but a file's last, in bytes.
+pub const CHUNK_BYTES_MIN: u64 = 512 << 10;
+/// The longest chunk, in bytes.
+pub const CHUNK_BYTES_MAX: u64 = 8 << 20;
+/// Bytes that a fingerprint covers.
+pub const WINDOW_BYTES: usize = 64;
+const CUT_MASK: u64 = (1 << 20) - 1;
+
+/// The tables of a polynomial, made once a run.
+pub struct Rabin {
+    out: [u64; 256],
+    reduce: [u64; 256],
+    shift: u32,
+}
+
+impl std::fmt::Debug for Rabin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Rabin")
+    }
+}
+
+impl Rabin {
+    /// The tables of a repository's polynomial, which has degree 53.
+    #[must_use]
+    pub fn new(polynomial: Polynomial) -> Self {
+        let degree = polynomial.degree();
+        let append = |hash: u64, byte: u8| Polynomial((hash << 8) | u64::from(byte)).modulo(polynomial).0;
+        let out = std::array::from_fn(|byte| {
+            (1..WINDOW_BYTES).fold(append(0, byte as u8), |hash, _| append(hash, 0))
+        });
+        let reduce = std::array::from_fn(|byte| {
+            let high = (byte as u64) << degree;
+            Polynomial(high).modulo(polynomial).0 | high
+        });
+        Self { out, reduce, shift: degree - 8 }
+    }
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "a byte indexes 256 entries")]
+    fn append(&self, digest: u64, byte: u8) -> u64 {
+        let high = (digest >> self.shift) as u8;
+        ((digest << 8) | u64::from(byte)) ^ self.reduce[usize::from(high)]
+    }
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "a byte indexes 256 entries")]
+    fn slide(&self, digest: u64, leaves: u8, enters: u8) -> u64 {
+        self.append(digest ^ self.out[usize::from(leaves)], enters)
+    }
+
+    /// The first cut place `e` with `from <= e < to`, or `None`. `data` begins `WINDOW_BYTES` or more before
+    /// `from`; positions count from its start.
+    #[must_use]
+    pub fn find(&self, data: &[u8], from: usize, to: usize) -> Option<usize> {
+        let last = to.checked_sub(1).filter(|last| *last >= from)?;
+        let first = from.checked_sub(WINDOW_BYTES)?;
+        let window = data.get(first..from)?;
+        let leaving = data.get(first..last - WINDOW_BYTES)?;
+        let entering = data.get(from..last)?;
+        let mut digest = window.iter().fold(0, |digest, byte| self.append(digest, *byte));
+        for (position, (leaves, enters)) in leaving.iter().zip(entering).enumerate() {
+            if digest & CUT_MASK == 0 {
+                return Some(from + position);
+            }
+            digest = self.slide(digest, *leaves, *enters);
+        }
+        (digest & CUT_MASK == 0).then_some(last)
+    }
+}
+
+/// Ends from `from` up to `to` were looked at: none is a cut place but `to` itself when `cut` is set; without
+/// `cut`, `to` is not included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    from: u64,
+    to: u64,
+    cut: bool,
+}
+
+/// The bytes of a segment, and of the window before it.
+pub trait SegmentBytes {
+    /// Up to `WINDOW_BYTES` bytes before the segment (fewer at the start of a file), then the segment.
+    fn with_window(&self) -> &[u8];
+    /// How many of them stand before the segment.
+    fn window_bytes(&self) -> usize;
+}
+
+/// A part of a file with the cut places found in it.
+#[derive(Debug)]
+pub struct Segment<B> {
+    /// Its bytes.
+    pub bytes: B,
+    /// Where it begins in the file.
+    pub start: u64,
+    runs: Vec<Run>,
+}
+
+impl<B: SegmentBytes> Segment<B> {
+    /// Looks for cut places from `from` on (a position in the file; earlier ones are left for `resolve`).
+    pub fn scan(rabin: &Rabin, bytes: B, start: u64, from: u64) -> Self {
+        let mut segment = Self { bytes, start, runs: Vec::new() };
+        let mut from = from.max(start + 1).max(WINDOW_BYTES as u64);
+        let end = segment.end();
+        while from <= end {
+            let run = segment.look(rabin, from, end + 1);
+            segment.runs.push(run);
+            from = if run.cut { run.to + CHUNK_BYTES_MIN } else { run.to };
+        }
+        segment
+    }
+
+    /// Where it ends in the file.
+    pub fn end(&self) -> u64 {
+        self.start + (self.bytes.with_window().len() - self.bytes.window_bytes()) as u64
+    }
+
+    fn look(&self, rabin: &Rabin, from: u64, to: u64) -> Run {
+        let data = self.bytes.with_window();
+        let base = self.start - self.bytes.window_bytes() as u64;
+        let found = rabin.find(data, (from - base) as usize, (to - base) as usize);
+        match found {
+            Some(position) => Run { from, to: base + position as u64, cut: true },
+            None => Run { from, to, cut: false },
+        }
+    }
+
+    /// The first cut place from `from` to `until` (both included) in this segment.
+    fn cut_from(&self, rabin: &Rabin, mut from: u64, until: u64) -> Option<u64> {
+        let until = until.min(self.end());
+        while from <= until {
+            let next = self.runs.partition_point(|run| run.to < from || (run.to == from && !run.cut));
+            let run = match self.runs.get(next) {
+                Some(run) if run.from <= from => *run,
+                later => self.look(rabin, from, later.map_or(until + 1, |run| run.from.min(until + 1))),
+            };
+            if run.cut {
+                return (run.to <= until).then_some(run.to);
+            }
+            from = run.to;
+        }
+        None
+    }
+}
+
+/// Applies min and max to the cut places of a file's segments, which are given in order.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    chunk_start: u64,
+    looked_to: u64,
+}
+
+impl Resolver {
+    /// Where the open chunk begins.
+    #[must_use]
+    pub fn chunk_start(&self) -> u64 {
+        self.chunk_start
+    }
+
+    /// The chunks that end in the next segment, as ranges of the file.
+    pub fn next<B: SegmentBytes>(&mut self, rabin: &Rabin, segment: &Segment<B>) -> Vec<Range<u64>> {
+        let mut chunks = Vec::new();
+        let end = segment.end();
+        loop {
+            let earliest = (self.chunk_start + CHUNK_BYTES_MIN).max(self.looked_to + 1);
+            let latest = self.chunk_start + CHUNK_BYTES_MAX;
+            let cut = segment.cut_from(rabin, earliest, latest).or((latest <= end).then_some(latest));
+            let Some(cut) = cut else { break };
+            chunks.push(self.chunk_start..cut);
+            self.chunk_start = cut;
+            self.looked_to = cut;
+        }
+        self.looked_to = end;
+        chunks
+    }
+
+    /// The last chunk of a file of `file_bytes` bytes, if any byte is left.
+    #[must_use]
+    pub fn finish(self, file_bytes: u64) -> Option<Range<u64>> {
+        (self.chunk_start < file_bytes).then_some(self.chunk_start..file_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    const POLYNOMIAL: Polynomial = Polynomial(0x003D_A335_8B4D_C173);
+
+    struct Plain {
+        data: Vec<u8>,
+        window: usize,
+    }
+
+    impl SegmentBytes for Plain {
+        fn with_window(&self) -> &[u8] {
+            &self.data
+        }
+        fn window_bytes(&self) -> usize {
+            self.window
+        }
+    }
+
+    /// restic's loop, as its design describes it: one byte at a time, one chunk after the other.
+    fn plain_cuts(data: &[u8]) -> Vec<u64> {
+        let rabin = Rabin::new(POLYNOMIAL);
+        let (mut cuts, mut start) = (Vec::new(), 0_usize);
+        while start < data.len() {
+            let mut end = start + CHUNK_BYTES_MIN as usize;
+            loop {
+                if end >= data.len() {
+                    end = data.len();
+                    break;
+                }
+                let digest = data[end - 64..end].iter().fold(0, |digest, byte| rabin.append(digest, *byte));
+                if digest & CUT_MASK == 0 || end - start >= CHUNK_BYTES_MAX as usize {
+                    break;
+                }
+                end += 1;
+            }
+            cuts.push(end as u64);
+            start = end;
+        }
+        cuts
+    }
+
+    fn segment_cuts(data: &[u8], segment_bytes: usize, guess: bool) -> Vec<u64> {
+        let rabin = Rabin::new(POLYNOMIAL);
+        let mut resolver = Resolver::default();
+        let mut cuts = Vec::new();
+        for start in (0..data.len()).step_by(segment_bytes) {
+            let window = start.min(WINDOW_BYTES);
+            let end = (start + segment_bytes).min(data.len());
+            let bytes = Plain { data: data[start - window..end].to_vec(), window };
+            let from = if guess { 0 } else { resolver.chunk_start() + CHUNK_BYTES_MIN };
+            let segment = Segment::scan(&rabin, bytes, start as u64, from);
+            cuts.extend(resolver.next(&rabin, &segment).into_iter().map(|chunk| chunk.end));
+        }
+        cuts.extend(resolver.finish(data.len() as u64).map(|chunk| chunk.end));
+        cuts
+    }
+
+    fn noise(length: usize, mut state: u64) -> Vec<u8> {
+        let mut data = Vec::with_capacity(length + 8);
+        while data.len() < length {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            data.extend_from_slice(&state.to_le_bytes());
+        }
+        data.truncate(length);
+        data
+    }
+
+    #[test]
+    fn segments_of_any_size_give_the_cuts_of_the_plain_loop() {
+        let mut mixed = noise(5 << 20, 1);
+        mixed.extend_from_slice(&vec![0; 9 << 20]);
+        mixed.extend_from_slice(&noise(3 << 20, 2));
+        for data in
+            [noise(6 << 20, 3), mixed, noise(100, 4), noise(512 << 10, 5), vec![7; (8 << 20) + 1], Vec::new()]
+        {
+            let expected = plain_cuts(&data);
+            for (segment_bytes, guess) in
+                [(2 << 20, true), (1 << 20, false), (700_001, true), (100_003, true)]
+            {
+                assert_eq!(segment_cuts(&data, segment_bytes, guess), expected, "{segment_bytes} {guess}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_at_a_segment_boundary_is_found_once() {
+        let data = noise(4 << 20, 9);
+        let expected = plain_cuts(&data);
+        let first = expected[0] as usize;
+        for segment_bytes in [first - 1, first, first + 1] {
+            assert_eq!(segment_cuts(&data, segment_bytes, true), expected);
+        }
+    }
+}

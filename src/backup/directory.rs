@@ -1,0 +1,75 @@
+//! Directories that are being saved: entries finish in any order, and the last one completes its directory.
+//!
+//! Invariant: a directory's tree is built exactly once, when every entry has a node or was left out.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::run::lock;
+use crate::repository::tree::{Node, Tree};
+
+/// A directory on its way to a tree.
+#[derive(Debug)]
+pub struct Directory {
+    /// Where it is read.
+    pub path: PathBuf,
+    /// The directory above, and the place in it; `None` for the root.
+    pub above: Option<(Arc<Directory>, usize)>,
+    /// Its own node, still without subtree.
+    pub node: Mutex<Option<Node>>,
+    /// Its node in the parent snapshot.
+    pub previous: Option<Node>,
+    /// Its tree in the parent snapshot.
+    pub previous_tree: Option<Arc<Tree>>,
+    slots: Mutex<Vec<Option<Node>>>,
+    open: AtomicUsize,
+}
+
+impl Directory {
+    /// A directory whose entries are not listed yet.
+    pub fn new(
+        path: PathBuf,
+        above: Option<(Arc<Self>, usize)>,
+        node: Node,
+        previous: Option<Node>,
+        previous_tree: Option<Arc<Tree>>,
+    ) -> Self {
+        Self {
+            path,
+            above,
+            node: Mutex::new(Some(node)),
+            previous,
+            previous_tree,
+            slots: Mutex::default(),
+            open: AtomicUsize::new(0),
+        }
+    }
+
+    /// Says how many entries there are; `true` when it is complete at once, because there are none.
+    pub fn expect(&self, entries: usize) -> bool {
+        lock(&self.slots).resize_with(entries, || None);
+        self.open.store(entries, Ordering::SeqCst);
+        entries == 0
+    }
+
+    /// An entry is done, or left out; `true` when it was the last.
+    pub fn complete(&self, slot: usize, node: Option<Node>) -> bool {
+        if let Some(place) = lock(&self.slots).get_mut(slot) {
+            *place = node;
+        }
+        self.open.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// The nodes of a complete directory, in the order of names.
+    pub fn take_nodes(&self) -> Vec<Node> {
+        std::mem::take(&mut *lock(&self.slots)).into_iter().flatten().collect()
+    }
+
+    /// What the parent snapshot says of an entry.
+    pub fn previous_entry(&self, name: &[u8]) -> Option<&Node> {
+        let nodes = &self.previous_tree.as_ref()?.nodes;
+        let position = nodes.binary_search_by(|node| node.name.as_slice().cmp(name)).ok()?;
+        nodes.get(position)
+    }
+}

@@ -1,0 +1,299 @@
+//! Backup: a directory → blobs in packs → a root tree. The only file that knows all stages.
+//!
+//! ```text
+//! readers   walk ─ stat ─ compare with the parent ─ read        (own four buffers each; I/O only)
+//!             │ batches of small files · segments of large ones
+//! workers   cut ─ hash ─ dedup ─ compress, seal, open again, append to an open pack ─ tree
+//!             │ finished packs
+//! uploaders write the pack ─ list it in an index file           (as many at once as the budget allows)
+//! ```
+//!
+//! A chunk's bytes are copied once, compressed or raw, into the pack that is uploaded. Every buffer comes
+//! from a bounded pool (`plan.rs`), so a slow store makes workers wait, and waiting workers make readers
+//! wait. The root tree is complete when every entry below it is; `Store::finish` then makes everything
+//! durable, and only after that may a snapshot be written.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Count, Monitor};
+use crate::repository::index::Index;
+use crate::repository::tree::Node;
+use crate::repository::{Id, Repository};
+
+pub mod chunk;
+pub mod directory;
+pub mod entry;
+pub mod exclude;
+pub mod large;
+pub mod parent;
+pub mod plan;
+pub mod queue;
+pub mod read;
+pub mod run;
+pub mod store;
+pub mod walk;
+pub mod work;
+
+use chunk::Rabin;
+use directory::Directory;
+use entry::NodeMaker;
+use exclude::Excludes;
+use large::{LargeFile, Step};
+use parent::{Ignore, ParentTrees};
+use queue::{Queue, Task};
+use read::Reader;
+use run::{Run, lock};
+use store::Store;
+use walk::{Frontier, Work};
+
+/// What to back up, and how.
+#[derive(Debug)]
+pub struct Options {
+    /// The directory whose entries are saved.
+    pub source: PathBuf,
+    /// What is left out.
+    pub excludes: Excludes,
+    /// What may differ in an unchanged file.
+    pub ignore: Ignore,
+    /// Makes nodes.
+    pub maker: NodeMaker,
+    /// Threads and memory.
+    pub plan: plan::Plan,
+}
+
+/// New, changed and unmodified items against the parent.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Not in the parent.
+    pub new: Count,
+    /// Other than in the parent.
+    pub changed: Count,
+    /// As in the parent.
+    pub unmodified: Count,
+}
+
+impl Compared {
+    fn add(&self, previous: Option<&Node>, node: &Node) {
+        match previous {
+            None => self.new.add(1),
+            Some(previous) if previous.is_same(node) => self.unmodified.add(1),
+            Some(_) => self.changed.add(1),
+        }
+    }
+}
+
+/// What a run counted.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Regular files.
+    pub files: Compared,
+    /// Directories without the root.
+    pub dirs: Compared,
+    /// Files saved, or taken over.
+    pub files_processed: Count,
+    /// Their bytes.
+    pub bytes_processed: Count,
+    /// Items that could not be read.
+    pub errors: Count,
+}
+
+/// What `save` leads to.
+#[derive(Debug)]
+pub struct Saved {
+    /// The root tree.
+    pub tree: Id,
+    /// The figures.
+    pub counts: Counts,
+    /// What was added to the repository.
+    pub added: store::Added,
+}
+
+/// What the stages share.
+pub struct Stages<'a> {
+    run: &'a Run<'a>,
+    options: &'a Options,
+    excludes: &'a Excludes,
+    maker: &'a NodeMaker,
+    index: &'a Index,
+    parent: Option<&'a ParentTrees<'a>>,
+    monitor: &'a dyn Monitor,
+    rabin: &'a Rabin,
+    store: &'a Store<'a>,
+    frontier: Frontier,
+    queue: Queue,
+    counts: Counts,
+    root: Mutex<Option<Id>>,
+}
+
+/// Saves `options.source`, and returns when all of it is durable and indexed. `parent` is the root tree to
+/// compare with.
+pub fn save(
+    repository: &Repository,
+    index: &Index,
+    parent: Option<Id>,
+    options: &Options,
+    monitor: &dyn Monitor,
+    stop: &AtomicBool,
+) -> Result<Saved> {
+    let run = Run::new(stop);
+    let rabin = Rabin::new(repository.config().chunker_polynomial);
+    let parents = ParentTrees::new(repository, index);
+    let (store, packs) = Store::new(repository, index, &run, monitor.progress(), options.plan.store);
+    let stages = Stages {
+        run: &run,
+        options,
+        excludes: &options.excludes,
+        maker: &options.maker,
+        index,
+        parent: parent.is_some().then_some(&parents),
+        monitor,
+        rabin: &rabin,
+        store: &store,
+        frontier: Frontier::default(),
+        queue: Queue::default(),
+        counts: Counts::default(),
+        root: Mutex::new(None),
+    };
+    let root = root_directory(&stages, repository, parent)?;
+    stages.frontier.push(std::iter::once(Work::List(root)));
+    let finished = std::thread::scope(|scope| {
+        for _ in 0..options.plan.store.uploads {
+            scope.spawn(|| store.upload(&packs));
+        }
+        let finished = read_and_work(&stages, repository);
+        let stored = store.finish();
+        finished.and(stored)
+    });
+    // The first cause comes first: a stage that stopped because another failed has nothing to say.
+    run.outcome()?;
+    finished?;
+    let tree = lock(&stages.root).take().ok_or_else(store::died)?;
+    let Stages { counts, .. } = stages;
+    Ok(Saved { tree, counts, added: store.added })
+}
+
+fn root_directory(
+    stages: &Stages<'_>,
+    repository: &Repository,
+    parent: Option<Id>,
+) -> Result<Arc<Directory>> {
+    let source = &stages.options.source;
+    let stat = rustix::fs::stat(source).map_err(|error| {
+        Error::new(ErrorKind::Other, "cannot read the source")
+            .at(source.display().to_string())
+            .because(std::io::Error::from(error))
+    })?;
+    let previous_tree = match parent {
+        None => None,
+        Some(id) => match parent_root(stages, repository, &id) {
+            Ok(tree) => Some(tree),
+            Err(error) => {
+                stages.monitor.warn(&format!("cannot read the parent snapshot, reading all files: {error}"));
+                None
+            }
+        },
+    };
+    let node = stages.maker.node(b"", &stat);
+    // Opened through its links, if it is one: the source is the user's choice.
+    let path = std::fs::canonicalize(source).unwrap_or_else(|_| source.clone());
+    Ok(Arc::new(Directory::new(path, None, node, None, previous_tree)))
+}
+
+fn parent_root(
+    stages: &Stages<'_>,
+    repository: &Repository,
+    id: &Id,
+) -> Result<Arc<crate::repository::tree::Tree>> {
+    let trees = stages.parent.ok_or_else(store::died)?;
+    trees.tree(id, &mut repository.opener()?).map(Arc::new)
+}
+
+/// Runs readers and workers until the root tree is complete or the run is over.
+fn read_and_work(stages: &Stages<'_>, repository: &Repository) -> Result<()> {
+    let plan = &stages.options.plan;
+    let mut sealers = Vec::new();
+    for _ in 0..plan.workers {
+        sealers.push(repository.sealer()?);
+    }
+    std::thread::scope(|scope| {
+        for (number, sealer) in sealers.into_iter().enumerate() {
+            scope.spawn(move || work::work(stages, number, sealer));
+        }
+        for _ in 0..plan.readers {
+            let opener = stages.parent.map(|_| repository.opener()).transpose();
+            match opener {
+                Ok(opener) => {
+                    scope.spawn(move || walk::walk(stages, &mut Reader::new(stages, opener)));
+                }
+                Err(error) => stages.run.fail(error),
+            }
+        }
+    });
+    Ok(())
+}
+
+impl Stages<'_> {
+    /// An item could not be read: it is reported, and the backup will end with exit 3.
+    fn item_failed(&self, during: &str, path: &Path, cause: &str) {
+        self.counts.errors.add(1);
+        self.monitor.progress().errors.add(1);
+        self.monitor.item_failed(during, &path.to_string_lossy(), cause);
+    }
+
+    /// A file was met.
+    fn found(&self, bytes: u64) {
+        self.monitor.progress().files_total.add(1);
+        self.monitor.progress().bytes_total.add(bytes);
+    }
+
+    /// An entry is done, or left out; the last of a directory completes it.
+    fn complete(&self, directory: &Arc<Directory>, slot: usize, node: Option<Node>) {
+        if directory.complete(slot, node) {
+            self.queue.push(Task::Tree(Arc::clone(directory)));
+        }
+    }
+
+    /// A link, device or fifo is done.
+    fn other_done(&self, directory: &Arc<Directory>, slot: usize, node: Node) {
+        self.complete(directory, slot, Some(node));
+    }
+
+    /// A file is stored, or taken over from the parent.
+    fn file_done(&self, directory: &Arc<Directory>, slot: usize, node: Node) {
+        let previous = directory.previous_entry(&node.name);
+        self.counts.files.add(previous, &node);
+        self.counts.files_processed.add(1);
+        self.counts.bytes_processed.add(node.size);
+        self.monitor.progress().files_done.add(1);
+        self.complete(directory, slot, Some(node));
+    }
+
+    /// A directory's tree is stored.
+    fn directory_done(&self, directory: &Arc<Directory>, tree: Id) {
+        let Some(mut node) = lock(&directory.node).take() else { return };
+        node.subtree = Some(tree);
+        match &directory.above {
+            Some((above, slot)) => {
+                self.counts.dirs.add(directory.previous.as_ref(), &node);
+                self.complete(above, *slot, Some(node));
+            }
+            None => {
+                *lock(&self.root) = Some(tree);
+                self.queue.close();
+            }
+        }
+    }
+
+    /// Carries a large file on.
+    fn take_step(&self, file: &Arc<LargeFile>, step: Step) {
+        for chunk in step.chunks {
+            self.queue.push(Task::Chunk(chunk));
+        }
+        if let Some(node) = step.node {
+            self.file_done(&file.directory, file.slot, node);
+        }
+    }
+}

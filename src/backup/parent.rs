@@ -1,0 +1,130 @@
+//! The snapshot that a backup is compared with: its trees, and whether a file is unchanged.
+//!
+//! A file is unchanged when type, size, mtime, ctime and inode are (as restic compares them) *and* every
+//! blob of its old content is still in the index. A tree that cannot be read is a warning: its files are
+//! read again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use rustix::fs::Stat;
+
+use super::entry::NodeMaker;
+use super::run::lock;
+use crate::backend::FileType;
+use crate::error::Result;
+use crate::repository::blob::{BlobType, Opener};
+use crate::repository::index::Index;
+use crate::repository::tree::{Node, NodeKind, Tree};
+use crate::repository::{Id, Repository, damaged_blob, missing_blob};
+
+/// What may differ in an unchanged file (`RESTIC_IGNORE_CTIME`, `RESTIC_IGNORE_INODE`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ignore {
+    /// The time of the inode's last change.
+    pub ctime: bool,
+    /// The inode number; implies `ctime`.
+    pub inode: bool,
+}
+
+/// Whether a file is what its old node says, by `stat` alone.
+#[must_use]
+pub fn is_unchanged(old: &Node, stat: &Stat, maker: &NodeMaker, ignore: Ignore) -> bool {
+    let new = maker.node(&old.name, stat);
+    old.kind == NodeKind::File
+        && new.kind == NodeKind::File
+        && old.size == new.size
+        && old.mtime.instant() == new.mtime.instant()
+        && (ignore.ctime || ignore.inode || old.ctime.instant() == new.ctime.instant())
+        && (ignore.inode || old.inode == new.inode)
+}
+
+/// Tree packs kept in memory at most.
+const PACKS_MAX: usize = 2;
+/// A larger pack is not fetched whole.
+const PACK_BYTES_MAX: u64 = 32 << 20;
+
+/// Reads the trees of the parent snapshot. Neighbours lie in one pack, so a pack is fetched whole once; a
+/// pack that is wanted again after it was dropped is read blob by blob.
+pub struct ParentTrees<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    packs: Mutex<Packs>,
+}
+
+impl std::fmt::Debug for ParentTrees<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ParentTrees")
+    }
+}
+
+#[derive(Default)]
+struct Packs {
+    recent: Vec<(Id, Bytes)>,
+    fetched: HashMap<Id, bool>,
+}
+
+impl<'a> ParentTrees<'a> {
+    /// The trees of `repository`.
+    #[must_use]
+    pub fn new(repository: &'a Repository, index: &'a Index) -> Self {
+        Self { repository, index, packs: Mutex::default() }
+    }
+
+    /// A tree by id.
+    pub fn tree(&self, id: &Id, opener: &mut Opener) -> Result<Tree> {
+        let location =
+            self.index.lookup(BlobType::Tree, id).ok_or_else(|| missing_blob(BlobType::Tree, id))?;
+        let Some(pack) = self.pack(&location.pack)? else {
+            return self.repository.read_tree(self.index, id, opener);
+        };
+        let start = location.extent.offset as usize;
+        let damaged = |cause: &dyn std::fmt::Display| damaged_blob(BlobType::Tree, id, &location.pack, cause);
+        let sealed = pack
+            .get(start..start + location.extent.length as usize)
+            .ok_or_else(|| damaged(&"the pack is too short"))?;
+        let mut json = Vec::new();
+        opener.open(id, sealed, location.extent.plain_length, &mut json).map_err(|cause| damaged(&cause))?;
+        Tree::decode(&json).map_err(|cause| damaged(&cause))
+    }
+
+    /// A whole pack; `None` when it is better read blob by blob.
+    fn pack(&self, id: &Id) -> Result<Option<Bytes>> {
+        let mut packs = lock(&self.packs);
+        if let Some(position) = packs.recent.iter().position(|(recent, _)| recent == id) {
+            let entry = packs.recent.remove(position);
+            let bytes = entry.1.clone();
+            packs.recent.push(entry);
+            return Ok(Some(bytes));
+        }
+        if packs.fetched.insert(*id, true).is_some() {
+            return Ok(None);
+        }
+        let name = id.hex();
+        if self.repository.backend().stat(FileType::Pack, &name)? > PACK_BYTES_MAX {
+            return Ok(None);
+        }
+        let bytes = self.repository.backend().read(FileType::Pack, &name)?;
+        if packs.recent.len() >= PACKS_MAX {
+            packs.recent.remove(0);
+        }
+        packs.recent.push((*id, bytes.clone()));
+        Ok(Some(bytes))
+    }
+}
+
+/// Whether all blobs of an old content are still there.
+#[must_use]
+pub fn content_is_stored(index: &Index, node: &Node) -> bool {
+    node.content.iter().flatten().all(|id| index.contains(BlobType::Data, id))
+}
+
+/// The tree of a directory's old node; `None` with a warning when it cannot be read.
+pub fn previous_tree(
+    trees: Option<&ParentTrees<'_>>,
+    subtree: Option<&Id>,
+    opener: &mut Opener,
+) -> Option<Result<Arc<Tree>>> {
+    Some(trees?.tree(subtree?, opener).map(Arc::new))
+}

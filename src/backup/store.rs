@@ -1,0 +1,334 @@
+//! Blobs on their way into the repository: dedup → seal → pack → upload → index.
+//!
+//! A worker seals a blob straight into the tail of an open pack; a full pack goes whole to an uploader.
+//! Invariants: a blob is claimed by one worker (against the index and against what this run packs); a pack
+//! is listed in an index file only after it was written; `finish` returns only when every claimed blob is
+//! written and indexed, so a snapshot written after it lacks nothing.
+//!
+//! Index files are written while the run goes on, at the latest when an eighth of what is indexed is not:
+//! a run that is killed loses little of its work.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+
+use super::run::{NAP, Pool, Pooled, Run, lock};
+use crate::backend::FileType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Count, Progress};
+use crate::repository::blob::{BlobType, Sealer};
+use crate::repository::index::{self, Index, IndexPack};
+use crate::repository::pack::{FinishedPack, PackBuilder};
+use crate::repository::{Id, Repository};
+
+/// Blobs an index file holds at most, as restic writes them.
+const INDEX_BLOBS_MAX: usize = 50_000;
+/// Packs without an index entry that are always tolerated.
+const UNINDEXED_PACKS_MIN: usize = 4;
+/// An index file is written at the latest after this long.
+const INDEX_EVERY: Duration = Duration::from_secs(10 * 60);
+const SHARDS: usize = 64;
+
+/// Ids are uniform: their first bytes are a hash already.
+#[derive(Default)]
+pub struct PrefixHasher(u64);
+
+impl Hasher for PrefixHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(prefix) = bytes.first_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*prefix);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type IdSet = HashSet<Id, BuildHasherDefault<PrefixHasher>>;
+
+/// What a run added, for its summary.
+#[derive(Debug, Default)]
+pub struct Added {
+    /// New data blobs.
+    pub data_blobs: Count,
+    /// New tree blobs.
+    pub tree_blobs: Count,
+    /// Their bytes before compression.
+    pub bytes: Count,
+    /// Their bytes as stored.
+    pub packed_bytes: Count,
+}
+
+struct Open {
+    slots: Vec<Mutex<Option<PackBuilder<Pooled>>>>,
+}
+
+impl Open {
+    fn new(slots: usize) -> Self {
+        Self { slots: (0..slots.max(1)).map(|_| Mutex::new(None)).collect() }
+    }
+
+    fn take_all(&self) -> Vec<PackBuilder<Pooled>> {
+        self.slots.iter().filter_map(|slot| lock(slot).take()).collect()
+    }
+}
+
+/// Takes blobs from workers, and writes packs and indexes.
+pub struct Store<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    run: &'a Run<'a>,
+    progress: &'a Progress,
+    pack_bytes: usize,
+    memory: Arc<Pool>,
+    claimed: [Vec<Mutex<IdSet>>; 2],
+    data: Open,
+    trees: Open,
+    uploads: Sender<FinishedPack>,
+    in_flight: AtomicUsize,
+    closing: AtomicBool,
+    indexer: Mutex<Indexer>,
+    /// What was added so far.
+    pub added: Added,
+}
+
+#[derive(Debug, Default)]
+struct Indexer {
+    pending: Vec<IndexPack>,
+    pending_blobs: usize,
+    indexed_packs: usize,
+    since: Duration,
+}
+
+/// How much memory the store may hold, in packs.
+#[derive(Debug, Clone, Copy)]
+pub struct StorePlan {
+    /// Where a data pack closes, in bytes.
+    pub pack_bytes: usize,
+    /// Data packs that are filled at once.
+    pub data_slots: usize,
+    /// Tree packs that are filled at once.
+    pub tree_slots: usize,
+    /// Packs that are uploaded at once.
+    pub uploads: usize,
+}
+
+/// The longest sealed chunk: a pack's buffer has room for one beyond the target.
+const TAIL_BYTES: usize = (8 << 20) + (256 << 10);
+
+impl<'a> Store<'a> {
+    /// A store, and the packs that `upload` loops must take from it.
+    pub fn new(
+        repository: &'a Repository,
+        index: &'a Index,
+        run: &'a Run<'a>,
+        progress: &'a Progress,
+        plan: StorePlan,
+    ) -> (Self, Receiver<FinishedPack>) {
+        let (uploads, packs) = bounded(0);
+        let count = plan.data_slots + plan.tree_slots + plan.uploads;
+        let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
+        let store = Self {
+            repository,
+            index,
+            run,
+            progress,
+            pack_bytes: plan.pack_bytes,
+            memory: Pool::new(count, plan.pack_bytes + TAIL_BYTES),
+            claimed: [shards(), shards()],
+            data: Open::new(plan.data_slots),
+            trees: Open::new(plan.tree_slots),
+            uploads,
+            in_flight: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            indexer: Mutex::new(Indexer { since: repository.clock().elapsed(), ..Indexer::default() }),
+            added: Added::default(),
+        };
+        (store, packs)
+    }
+
+    /// Whether the repository had this blob before the run.
+    pub fn had(&self, kind: BlobType, id: &Id) -> bool {
+        self.index.contains(kind, id)
+    }
+
+    /// Adds a blob unless it is known. `worker` chooses the pack, so that workers do not wait for each other.
+    pub fn add(
+        &self,
+        worker: usize,
+        sealer: &mut Sealer,
+        kind: BlobType,
+        id: Id,
+        plain: &[u8],
+    ) -> Result<()> {
+        if self.index.contains(kind, &id) || !self.claim(kind, id) {
+            return Ok(());
+        }
+        let open = match kind {
+            BlobType::Data => &self.data,
+            BlobType::Tree => &self.trees,
+        };
+        let Some(slot) = open.slots.get(worker % open.slots.len()) else { return Ok(()) };
+        let mut slot = lock(slot);
+        if slot.is_none() {
+            let Some(memory) = self.memory.take(self.run) else { return Err(super::run::stopped()) };
+            *slot = Some(PackBuilder::new(kind, memory));
+        }
+        let Some(builder) = slot.as_mut() else { return Ok(()) };
+        let random = self.repository.random();
+        let sealed = builder
+            .append(id, Sealer::bound(plain.len()), |tail| sealer.seal(kind, &id, plain, tail, random))?;
+        self.count(kind, plain.len(), sealed.length);
+        if (builder.len() >= self.pack_bytes || builder.is_header_full())
+            && let Some(full) = slot.take()
+        {
+            drop(slot);
+            self.hand_over(full)?;
+        }
+        Ok(())
+    }
+
+    fn claim(&self, kind: BlobType, id: Id) -> bool {
+        let [data, trees] = &self.claimed;
+        let shards = if kind == BlobType::Data { data } else { trees };
+        let [.., last] = id.0;
+        shards.get(usize::from(last) % SHARDS).is_some_and(|shard| lock(shard).insert(id))
+    }
+
+    fn count(&self, kind: BlobType, plain_bytes: usize, sealed_bytes: u32) {
+        match kind {
+            BlobType::Data => self.added.data_blobs.add(1),
+            BlobType::Tree => self.added.tree_blobs.add(1),
+        }
+        self.added.bytes.add(plain_bytes as u64);
+        self.added.packed_bytes.add(u64::from(sealed_bytes));
+        self.progress.bytes_added.add(u64::from(sealed_bytes));
+    }
+
+    /// Finishes a pack and gives it to an uploader, waiting for one to be free.
+    fn hand_over(&self, builder: PackBuilder<Pooled>) -> Result<()> {
+        let mut pack = builder.finish(self.repository.cipher(), self.repository.random())?;
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        loop {
+            match self.uploads.send_timeout(pack, NAP) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(back))
+                    if !self.run.is_over() || self.closing.load(Ordering::SeqCst) =>
+                {
+                    pack = back;
+                }
+                Err(_) => return Err(super::run::stopped()),
+            }
+        }
+    }
+
+    /// Uploads packs until `finish` says that there are no more. One call is one upload at a time.
+    pub fn upload(&self, packs: &Receiver<FinishedPack>) {
+        loop {
+            match packs.recv_timeout(NAP) {
+                Ok(pack) => {
+                    if let Err(error) = self.upload_one(pack) {
+                        self.run.fail(error);
+                    }
+                    self.in_flight.fetch_sub(1, Ordering::SeqCst);
+                }
+                Err(RecvTimeoutError::Timeout) if self.closing.load(Ordering::SeqCst) => {
+                    if self.in_flight.load(Ordering::SeqCst) == 0 {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn upload_one(&self, pack: FinishedPack) -> Result<()> {
+        let FinishedPack { id, bytes, blobs, .. } = pack;
+        self.repository.backend().write(FileType::Pack, &id.hex(), &bytes)?;
+        drop(bytes);
+        let due = {
+            let mut indexer = lock(&self.indexer);
+            indexer.pending_blobs += blobs.len();
+            indexer.pending.push(IndexPack { id, blobs });
+            let now = self.repository.clock().elapsed();
+            indexer.is_due(now).then(|| indexer.take(now))
+        };
+        due.map_or(Ok(()), |packs| self.write_index(&packs))
+    }
+
+    fn write_index(&self, packs: &[IndexPack]) -> Result<()> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        self.repository.write_unpacked(FileType::Index, &index::encode(packs))?;
+        lock(&self.indexer).indexed_packs += packs.len();
+        Ok(())
+    }
+
+    fn flush_index(&self) -> Result<()> {
+        let packs = lock(&self.indexer).take(self.repository.clock().elapsed());
+        self.write_index(&packs)
+    }
+
+    /// Writes what is left: the partly filled packs, joined where they fit into one, then the index. To be
+    /// called when no worker adds any more; uploaders are told to end.
+    pub fn finish(&self) -> Result<()> {
+        self.closing.store(true, Ordering::SeqCst);
+        // A run that was stopped keeps what it has uploaded, and first of all makes that usable.
+        let interrupted = self.run.is_over();
+        let first = if interrupted { self.flush_index() } else { Ok(()) };
+        let flushed = first.and_then(|()| {
+            for open in [&self.data, &self.trees] {
+                for builder in join(open.take_all(), self.pack_bytes)? {
+                    self.hand_over(builder)?;
+                }
+            }
+            Ok(())
+        });
+        while self.in_flight.load(Ordering::SeqCst) > 0 && flushed.is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        flushed?;
+        self.flush_index()
+    }
+}
+
+/// Joins partly filled packs, so that a small run writes one pack and not one a worker.
+fn join(mut builders: Vec<PackBuilder<Pooled>>, pack_bytes: usize) -> Result<Vec<PackBuilder<Pooled>>> {
+    builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
+    let mut joined: Vec<PackBuilder<Pooled>> = Vec::new();
+    for builder in builders.into_iter().filter(|builder| !builder.is_empty()) {
+        match joined.iter_mut().find(|open| open.len() + builder.len() <= pack_bytes) {
+            Some(open) => open.append_all(builder)?,
+            None => joined.push(builder),
+        }
+    }
+    Ok(joined)
+}
+
+impl Indexer {
+    fn is_due(&self, now: Duration) -> bool {
+        self.pending_blobs >= INDEX_BLOBS_MAX
+            || self.pending.len() >= UNINDEXED_PACKS_MIN.max(self.indexed_packs / 8)
+            || now.saturating_sub(self.since) >= INDEX_EVERY
+    }
+
+    fn take(&mut self, now: Duration) -> Vec<IndexPack> {
+        self.since = now;
+        self.pending_blobs = 0;
+        std::mem::take(&mut self.pending)
+    }
+}
+
+/// The error of a stage whose thread died.
+pub fn died() -> Error {
+    Error::new(ErrorKind::Other, "a worker of the backup died").then("Please report this as a bug")
+}

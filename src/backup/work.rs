@@ -1,0 +1,92 @@
+//! A worker's loop: cut, hash, seal and store; directories become trees.
+//!
+//! One thread does all that for the bytes it was handed, so a chunk crosses threads once, from the reader,
+//! and the worker's contexts and scratch memory are used over and over.
+
+use std::sync::Arc;
+
+use super::Stages;
+use super::directory::Directory;
+use super::large::ChunkTask;
+use super::queue::{Batch, Task};
+use crate::error::Result;
+use crate::repository::Id;
+use crate::repository::blob::{BlobType, Sealer};
+use crate::repository::tree::encode_into;
+
+struct Worker<'a> {
+    stages: &'a Stages<'a>,
+    number: usize,
+    sealer: Sealer,
+    scratch: Vec<u8>,
+}
+
+/// Works until the queue is closed or the run is over.
+pub fn work(stages: &Stages<'_>, number: usize, sealer: Sealer) {
+    let mut worker = Worker { stages, number, sealer, scratch: Vec::new() };
+    while let Some(task) = stages.queue.pop(stages.run) {
+        let done = match task {
+            Task::Tree(directory) => worker.tree(&directory),
+            Task::Chunk(chunk) => worker.chunk(&chunk),
+            Task::Segment(segment) => {
+                let file = Arc::clone(&segment.file);
+                stages.take_step(&file, file.scan(stages.rabin, segment));
+                Ok(())
+            }
+            Task::Files(batch) => worker.files(batch),
+        };
+        if let Err(error) = done {
+            stages.run.fail(error);
+        }
+    }
+}
+
+impl Worker<'_> {
+    fn add(&mut self, kind: BlobType, id: Id, plain: &[u8]) -> Result<()> {
+        self.stages.store.add(self.number, &mut self.sealer, kind, id, plain)
+    }
+
+    fn files(&mut self, batch: Batch) -> Result<()> {
+        let bytes = batch.memory.as_ref();
+        let contents: Vec<&[u8]> =
+            batch.files.iter().map(|file| bytes.get(file.range.clone()).unwrap_or_default()).collect();
+        let mut ids = Vec::new();
+        Id::of_many(&contents, &mut ids);
+        for ((file, content), id) in batch.files.into_iter().zip(contents).zip(ids) {
+            let mut node = file.node;
+            node.content = Some(Vec::new());
+            if !content.is_empty() {
+                self.add(BlobType::Data, id, content)?;
+                node.content = Some(vec![id]);
+            }
+            self.stages.monitor.progress().bytes_done.add(node.size);
+            self.stages.file_done(&file.directory, file.slot, node);
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, task: &ChunkTask) -> Result<()> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let bytes = task.bytes(&mut scratch);
+        let id = Id::of(bytes);
+        let added = self.add(BlobType::Data, id, bytes);
+        self.scratch = scratch;
+        added?;
+        self.stages.take_step(&task.file, task.file.stored(task, id));
+        Ok(())
+    }
+
+    fn tree(&mut self, directory: &Arc<Directory>) -> Result<()> {
+        let nodes = directory.take_nodes();
+        let mut json = std::mem::take(&mut self.scratch);
+        json.clear();
+        encode_into(&nodes, &mut json);
+        drop(nodes);
+        let id = Id::of(&json);
+        let added = self.add(BlobType::Tree, id, &json);
+        self.scratch = json;
+        added?;
+        self.stages.directory_done(directory, id);
+        Ok(())
+    }
+}

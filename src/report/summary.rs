@@ -1,0 +1,82 @@
+//! What an operation did: plain figures, from which text, JSON, metrics and reports are all made.
+//!
+//! Ids are hex text and times are RFC 3339 text, since this floor knows no repository. The meaning of each
+//! figure is restic's. Nothing here may hold a secret: locations come without any password.
+
+/// What a backup did. Counts of files and directories leave the root out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BackupSummary {
+    /// The first 8 hex digits of the snapshot that was compared with.
+    pub parent: Option<String>,
+    /// Files that the parent does not have.
+    pub files_new: u64,
+    /// Files that differ from the parent's.
+    pub files_changed: u64,
+    /// Files equal to the parent's.
+    pub files_unmodified: u64,
+    /// Directories that the parent does not have.
+    pub dirs_new: u64,
+    /// Directories that differ from the parent's.
+    pub dirs_changed: u64,
+    /// Directories equal to the parent's.
+    pub dirs_unmodified: u64,
+    /// New data blobs.
+    pub data_blobs: u64,
+    /// New tree blobs.
+    pub tree_blobs: u64,
+    /// Bytes of the new blobs before compression.
+    pub data_added: u64,
+    /// Bytes of the new blobs as stored.
+    pub data_added_packed: u64,
+    /// Files read or taken over.
+    pub total_files_processed: u64,
+    /// Their bytes.
+    pub total_bytes_processed: u64,
+    /// Seconds.
+    pub total_duration: f64,
+    /// When the backup began, RFC 3339.
+    pub backup_start: String,
+    /// When it ended, RFC 3339.
+    pub backup_end: String,
+    /// The snapshot's id, 64 hex digits; none when no snapshot was made or kept.
+    pub snapshot_id: Option<String>,
+    /// Nothing was stored: the figures say what would be.
+    pub dry_run: bool,
+    /// An equal snapshot was there already and was kept: `snapshot_id` names it.
+    pub kept_existing: bool,
+    /// Entries left out because of ignore files.
+    pub ignored: u64,
+    /// Items that could not be read.
+    pub errors: u64,
+}
+
+/// What a restore did. Files are entries of every kind, directories too; the totals are of what had to be
+/// restored, without what was skipped because it was right already.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RestoreSummary {
+    /// Entries to restore.
+    pub files_total: u64,
+    /// Entries restored.
+    pub files_restored: u64,
+    /// Entries that were right already.
+    pub files_skipped: u64,
+    /// Entries deleted because the snapshot does not have them.
+    pub files_deleted: u64,
+    /// Bytes to restore.
+    pub bytes_total: u64,
+    /// Bytes restored.
+    pub bytes_restored: u64,
+    /// Bytes of the skipped files.
+    pub bytes_skipped: u64,
+    /// Seconds.
+    pub duration: f64,
+}
+
+/// A repository that was created.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InitSummary {
+    /// The repository's id, 64 hex digits.
+    pub id: String,
+    /// The repository's URL, without any password.
+    pub location: String,
+}

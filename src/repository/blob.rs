@@ -1,0 +1,237 @@
+//! Blobs: identified data, sealed for a pack and opened again.
+//!
+//! ```text
+//! plaintext ─ zstd (version 2, when it gets smaller or is a tree) ─ seal ─ open again, compare ─ pack
+//! ```
+//!
+//! Invariant: no sealed blob leaves `Sealer::seal` that does not open, decompress and hash to its id, so a
+//! broken memory cell or compressor is an error of this run and not of a restore years later.
+
+use super::Id;
+use super::compression::{Compression, Zstd};
+use super::crypto::{Cipher, NONCE_BYTES, SEAL_BYTES, TAG_BYTES};
+use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
+
+/// What a blob is; packs hold one type each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlobType {
+    /// A chunk of a file.
+    Data,
+    /// A directory.
+    Tree,
+}
+
+impl BlobType {
+    /// The word in an index.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Tree => "tree",
+        }
+    }
+}
+
+/// A blob's place inside a pack, and its lengths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Where its sealed bytes begin in the pack.
+    pub offset: u32,
+    /// How many sealed bytes.
+    pub length: u32,
+    /// The plaintext's length when it is stored compressed.
+    pub plain_length: Option<u32>,
+}
+
+impl Extent {
+    /// The plaintext's length in bytes.
+    #[must_use]
+    pub fn plain_bytes(self) -> u64 {
+        self.plain_length.map_or_else(|| u64::from(self.length).saturating_sub(SEAL_BYTES as u64), u64::from)
+    }
+}
+
+/// A worker's context for sealing: contexts and scratch memory, kept from blob to blob.
+#[derive(Debug)]
+pub struct Sealer {
+    cipher: Cipher,
+    zstd: Zstd,
+    compress_data: bool,
+    compress_trees: bool,
+    opened: Vec<u8>,
+    unpacked: Vec<u8>,
+}
+
+/// What `Sealer::seal` wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedLength {
+    /// Sealed bytes.
+    pub length: u32,
+    /// The plaintext's length when it was compressed.
+    pub plain_length: Option<u32>,
+}
+
+impl Sealer {
+    /// A sealer for a repository of `version` (1 knows no compression).
+    pub fn new(cipher: Cipher, version: u32, compression: Compression) -> Result<Self> {
+        Ok(Self {
+            cipher,
+            zstd: Zstd::new(compression)?,
+            compress_data: version >= 2 && compression != Compression::Off,
+            compress_trees: version >= 2,
+            opened: Vec::new(),
+            unpacked: Vec::new(),
+        })
+    }
+
+    /// The most bytes that `seal` may write for `length` bytes of plaintext.
+    #[must_use]
+    pub fn bound(length: usize) -> usize {
+        Zstd::bound(length).max(length) + SEAL_BYTES
+    }
+
+    /// Seals `plain` to the front of `output` (at least `bound` bytes), opens it again and compares.
+    pub fn seal(
+        &mut self,
+        kind: BlobType,
+        id: &Id,
+        plain: &[u8],
+        output: &mut [u8],
+        random: &dyn Random,
+    ) -> Result<SealedLength> {
+        let too_small = || Error::new(ErrorKind::Other, "no room to seal a blob").at(id.hex());
+        let compress = match kind {
+            BlobType::Data => self.compress_data,
+            BlobType::Tree => self.compress_trees,
+        };
+        let room = output.get_mut(NONCE_BYTES..).ok_or_else(too_small)?;
+        let packed = if compress { Some(self.zstd.compress_into(plain, room)?) } else { None };
+        // A tree is compressed even where that makes it longer: restic repacks raw trees at every prune.
+        let packed = packed.filter(|length| kind == BlobType::Tree || *length < plain.len());
+        if packed.is_none() {
+            room.get_mut(..plain.len()).ok_or_else(too_small)?.copy_from_slice(plain);
+        }
+        let length = packed.unwrap_or(plain.len()) + SEAL_BYTES;
+        let sealed = output.get_mut(..length).ok_or_else(too_small)?;
+        debug_assert_eq!(NONCE_BYTES + TAG_BYTES, SEAL_BYTES);
+        self.cipher.seal_in_place(sealed, random)?;
+        let plain_length = packed.map(|_| plain.len() as u32);
+        self.verify(id, sealed, plain_length)?;
+        Ok(SealedLength { length: length as u32, plain_length })
+    }
+
+    fn verify(&mut self, id: &Id, sealed: &[u8], plain_length: Option<u32>) -> Result<()> {
+        let broken = |cause: String| {
+            Error::new(ErrorKind::Other, "a blob does not open again after sealing")
+                .at(id.hex())
+                .because(cause)
+                .then("Nothing of it was stored; check this machine's memory")
+        };
+        self.cipher.open_into(sealed, &mut self.opened).map_err(|cause| broken(cause.to_string()))?;
+        let plain = match plain_length {
+            Some(length) => {
+                self.zstd
+                    .decompress_into(&self.opened, length as usize, &mut self.unpacked)
+                    .map_err(|cause| broken(cause.to_string()))?;
+                &self.unpacked
+            }
+            None => &self.opened,
+        };
+        if Id::of(plain) == *id { Ok(()) } else { Err(broken("it has another hash".to_owned())) }
+    }
+}
+
+/// A worker's context for opening blobs.
+#[derive(Debug)]
+pub struct Opener {
+    cipher: Cipher,
+    zstd: Zstd,
+    opened: Vec<u8>,
+}
+
+/// Why a stored blob is not what its id says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadBlob {
+    /// The tag does not match.
+    #[error(transparent)]
+    NotAuthentic(#[from] super::crypto::NotAuthentic),
+    /// It does not decompress.
+    #[error(transparent)]
+    Zstd(#[from] super::compression::BadZstd),
+    /// It opens to something else.
+    #[error("its content has the hash {0}")]
+    OtherHash(Id),
+}
+
+impl Opener {
+    /// An opener.
+    pub fn new(cipher: Cipher) -> Result<Self> {
+        Ok(Self { cipher, zstd: Zstd::new(Compression::Auto)?, opened: Vec::new() })
+    }
+
+    /// Opens a sealed blob into `plain` and compares its hash with `id`.
+    pub fn open(
+        &mut self,
+        id: &Id,
+        sealed: &[u8],
+        plain_length: Option<u32>,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), BadBlob> {
+        match plain_length {
+            Some(length) => {
+                self.cipher.open_into(sealed, &mut self.opened)?;
+                self.zstd.decompress_into(&self.opened, length as usize, plain)?;
+            }
+            None => self.cipher.open_into(sealed, plain)?,
+        }
+        let actual = Id::of(plain);
+        if actual == *id { Ok(()) } else { Err(BadBlob::OtherHash(actual)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use crate::random::{Random as _, SystemRandom};
+    use crate::repository::crypto::SealKey;
+
+    fn round_trip(kind: BlobType, version: u32, compression: Compression, plain: &[u8]) -> SealedLength {
+        let cipher = SealKey::random(&SystemRandom).unwrap().cipher();
+        let mut sealer = Sealer::new(cipher.clone(), version, compression).unwrap();
+        let mut output = vec![0; Sealer::bound(plain.len())];
+        let id = Id::of(plain);
+        let sealed = sealer.seal(kind, &id, plain, &mut output, &SystemRandom).unwrap();
+        let bytes = &output[..sealed.length as usize];
+        let mut opened = Vec::new();
+        let mut opener = Opener::new(cipher).unwrap();
+        opener.open(&id, bytes, sealed.plain_length, &mut opened).unwrap();
+        assert_eq!(opened, plain);
+        let other = Id::of(b"other");
+        assert!(opener.open(&other, bytes, sealed.plain_length, &mut opened).is_err());
+        sealed
+    }
+
+    #[test]
+    fn compresses_what_gets_smaller_and_trees_always() {
+        let zeros = vec![0; 100_000];
+        let mut noise = vec![0; 100_000];
+        SystemRandom.fill(&mut noise).unwrap();
+        assert!(round_trip(BlobType::Data, 2, Compression::Auto, &zeros).length < 1000);
+        assert_eq!(round_trip(BlobType::Data, 2, Compression::Auto, &noise).plain_length, None);
+        assert_eq!(round_trip(BlobType::Data, 2, Compression::Off, &zeros).plain_length, None);
+        assert!(round_trip(BlobType::Tree, 2, Compression::Off, b"{}").plain_length.is_some());
+        assert_eq!(round_trip(BlobType::Tree, 1, Compression::Max, &zeros).plain_length, None);
+        round_trip(BlobType::Data, 2, Compression::Auto, b"");
+    }
+
+    #[test]
+    fn a_sealed_blob_that_does_not_open_is_an_error() {
+        let cipher = SealKey::random(&SystemRandom).unwrap().cipher();
+        let mut sealer = Sealer::new(cipher, 2, Compression::Auto).unwrap();
+        let mut output = vec![0; Sealer::bound(5)];
+        let wrong = Id::of(b"something else");
+        assert!(sealer.seal(BlobType::Data, &wrong, b"plain", &mut output, &SystemRandom).is_err());
+    }
+}

@@ -1,0 +1,288 @@
+//! Opening a repository by password, and creating one.
+//!
+//! Creation is a race that one of any number of starters wins (an empty shared path on which a fleet
+//! starts): `config` is written exclusively first, then the winner's key. A key before its config, as restic
+//! writes them, would leave the losers' keys behind, which open nothing and make restic fail at random.
+//!
+//! ```text
+//! winner: write_new(config) ─ write key ─ read config back: mine
+//! loser:  write_new(config): exists ─ wait for a key that opens it ─ use the repository
+//! died between the two: a config without a key, snapshots, index and data for a minute is taken over
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Repository;
+use super::compression::Compression;
+use super::config_file::RepositoryConfig;
+use super::crypto::{Cipher, SealKey};
+use super::id::Id;
+use super::key::{KeyError, KeyFile, ScryptCost};
+use crate::backend::{Backend, BackendErrorKind, FileType};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
+
+/// How many keys are tried, as restic does.
+pub const KEYS_MAX: usize = 20;
+/// How long a config without a key may be somebody's init in progress.
+pub const INIT_GRACE: Duration = Duration::from_secs(60);
+
+/// What opening and creating need besides the backend.
+#[derive(Clone)]
+pub struct Access<'a> {
+    /// The password.
+    pub password: &'a [u8],
+    /// The key to try first (`RESTIC_KEY_HINT`), an id or its prefix.
+    pub key_hint: Option<&'a str>,
+    /// How hard to compress what is written.
+    pub compression: Compression,
+    /// What a new key costs to open.
+    pub scrypt: ScryptCost,
+    /// Host and user that a new key names.
+    pub host_and_user: (&'a str, &'a str),
+    /// The clock of this run.
+    pub clock: Arc<dyn Clock>,
+    /// The randomness of this run.
+    pub random: Arc<dyn Random>,
+}
+
+impl std::fmt::Debug for Access<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Access(***)")
+    }
+}
+
+/// Whether `open_or_create` found a repository or made one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there.
+    Opened,
+    /// This process made it.
+    Created,
+}
+
+impl Repository {
+    /// Opens an existing repository; `RepositoryMissing` when there is none.
+    pub fn open(backend: Arc<dyn Backend>, access: &Access<'_>) -> Result<Self> {
+        let Some(stored) = read_config(backend.as_ref())? else { return Err(missing(backend.as_ref())) };
+        match try_keys(backend.as_ref(), &stored, access)? {
+            Some(opened) => Ok(assemble(backend, opened, access)),
+            None => match wait_for_key(backend.as_ref(), &stored, access)? {
+                Some(opened) => Ok(assemble(backend, opened, access)),
+                None => Err(Error::damaged(
+                    "the repository cannot be opened",
+                    backend.location(),
+                    "it has a config but no key",
+                )
+                .then("Restore its key file from a copy, or initialise it anew if it holds nothing")),
+            },
+        }
+    }
+
+    /// Creates a repository; one that exists is an error and is not touched.
+    pub fn create(backend: Arc<dyn Backend>, access: &Access<'_>) -> Result<Self> {
+        match create(&backend, access)? {
+            Some(repository) => Ok(repository),
+            None => Err(Error::new(ErrorKind::Other, "create repository failed")
+                .at(backend.location())
+                .because("config file already exists")
+                .then("Use it as it is, or choose another place")),
+        }
+    }
+
+    /// Opens a repository, or creates it where there is none.
+    pub fn open_or_create(backend: Arc<dyn Backend>, access: &Access<'_>) -> Result<(Self, Origin)> {
+        loop {
+            let Some(stored) = read_config(backend.as_ref())? else {
+                match create(&backend, access)? {
+                    Some(repository) => return Ok((repository, Origin::Created)),
+                    None => continue,
+                }
+            };
+            let opened = match try_keys(backend.as_ref(), &stored, access)? {
+                Some(opened) => Some(opened),
+                None => wait_for_key(backend.as_ref(), &stored, access)?,
+            };
+            match opened {
+                Some(opened) => return Ok((assemble(backend, opened, access), Origin::Opened)),
+                None => take_over(backend.as_ref(), &stored)?,
+            }
+        }
+    }
+}
+
+type Opened = (Cipher, RepositoryConfig);
+
+fn assemble(backend: Arc<dyn Backend>, (cipher, config): Opened, access: &Access<'_>) -> Repository {
+    Repository {
+        backend,
+        cipher,
+        config,
+        compression: access.compression,
+        clock: Arc::clone(&access.clock),
+        random: Arc::clone(&access.random),
+    }
+}
+
+fn missing(backend: &dyn Backend) -> Error {
+    Error::new(ErrorKind::RepositoryMissing, "repository does not exist")
+        .at(backend.location())
+        .because("unable to open config file")
+        .then("Check RESTIC_REPOSITORY, or create it with init")
+}
+
+fn read_config(backend: &dyn Backend) -> Result<Option<Bytes>> {
+    match backend.read(FileType::Config, "") {
+        Err(error) if error.kind == BackendErrorKind::NotFound => Ok(None),
+        read => Ok(Some(read?)),
+    }
+}
+
+/// Tries the stored keys, the hinted one first. `None` when there is no key at all.
+fn try_keys(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> Result<Option<Opened>> {
+    let mut names: Vec<String> = backend.list(FileType::Key)?.into_iter().map(|file| file.name).collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    names.sort_unstable();
+    if let Some(hint) = access.key_hint {
+        names.sort_by_key(|name| !name.starts_with(hint));
+    }
+    let mut wrong_password = false;
+    let mut damage = None;
+    for name in names.iter().take(KEYS_MAX) {
+        match try_key(backend, name, stored, access.password) {
+            Ok(Tried::Opens(opened)) => return Ok(Some(*opened)),
+            Ok(Tried::WrongPassword) => wrong_password = true,
+            Ok(Tried::OpensOther) => {
+                tracing::warn!("key {name} does not open this repository's config: passed over")
+            }
+            Err(error) if error.kind == ErrorKind::Damaged => damage = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match damage {
+        Some(error) if !wrong_password => Err(error),
+        _ if names.len() > KEYS_MAX => Err(Error::new(ErrorKind::Other, "no key fits")
+            .at(backend.location())
+            .because(format!("the first {KEYS_MAX} of {} keys do not open with this password", names.len()))
+            .then("Name the key with RESTIC_KEY_HINT")),
+        _ => Err(Error::new(ErrorKind::WrongPassword, "wrong password or no key found")
+            .at(backend.location())
+            .then("Check RESTIC_PASSWORD")),
+    }
+}
+
+enum Tried {
+    Opens(Box<Opened>),
+    WrongPassword,
+    OpensOther,
+}
+
+fn try_key(backend: &dyn Backend, name: &str, stored: &Bytes, password: &[u8]) -> Result<Tried> {
+    let json = backend.read(FileType::Key, name)?;
+    let damaged = |cause: &dyn std::fmt::Display| {
+        Error::damaged("the repository is damaged: cannot read a key", format!("keys/{name}"), cause)
+            .then("Use another key of this repository, or restore the file from a copy")
+    };
+    let key = match KeyFile::decode(&json).and_then(|file| file.open(password)) {
+        Ok(key) => key,
+        Err(KeyError::WrongPassword) => return Ok(Tried::WrongPassword),
+        Err(cause) => return Err(damaged(&cause)),
+    };
+    let cipher = key.cipher();
+    let mut plain = Vec::new();
+    if cipher.open_into(stored, &mut plain).is_err() {
+        return Ok(Tried::OpensOther);
+    }
+    Ok(Tried::Opens(Box::new((cipher, RepositoryConfig::decode(&plain)?))))
+}
+
+/// Waits for the key of an init in progress. `None` when the grace is over and there is still none.
+fn wait_for_key(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> Result<Option<Opened>> {
+    let start = access.clock.elapsed();
+    while access.clock.elapsed().saturating_sub(start) < INIT_GRACE {
+        if !holds_nothing(backend)? {
+            return Err(Error::damaged(
+                "the repository cannot be opened",
+                backend.location(),
+                "all its keys are gone",
+            )
+            .then("Restore a key file from a copy"));
+        }
+        access.clock.sleep(Duration::from_millis(500));
+        if let Some(opened) = try_keys(backend, stored, access)? {
+            return Ok(Some(opened));
+        }
+    }
+    Ok(None)
+}
+
+fn holds_nothing(backend: &dyn Backend) -> Result<bool> {
+    for kind in [FileType::Snapshot, FileType::Index, FileType::Pack] {
+        if !backend.list(kind)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes the config of an init that died, unless somebody else was quicker.
+fn take_over(backend: &dyn Backend, stored: &Bytes) -> Result<()> {
+    let unchanged = read_config(backend)?.is_some_and(|now| now == *stored);
+    if unchanged && backend.list(FileType::Key)?.is_empty() && holds_nothing(backend)? {
+        tracing::warn!("the repository has a config but no key: an init died there, starting anew");
+        backend.delete(FileType::Config, "")?;
+    }
+    Ok(())
+}
+
+/// Writes a config and its key; `None` when another was first.
+fn create(backend: &Arc<dyn Backend>, access: &Access<'_>) -> Result<Option<Repository>> {
+    if read_config(backend.as_ref())?.is_some() {
+        return Ok(None);
+    }
+    backend.create()?;
+    refuse_leftovers(backend.as_ref())?;
+    let master = SealKey::random(access.random.as_ref())?;
+    let config = RepositoryConfig::create(access.random.as_ref())?;
+    let cipher = master.cipher();
+    let key = KeyFile::create(
+        access.password,
+        &master,
+        access.scrypt,
+        access.host_and_user,
+        access.clock.now(),
+        access.random.as_ref(),
+    )?;
+    let stored = Bytes::from(cipher.seal(&config.encode(), access.random.as_ref())?);
+    match backend.write_new(FileType::Config, "", &stored) {
+        Err(error) if error.kind == BackendErrorKind::Exists => return Ok(None),
+        written => written?,
+    }
+    let key = Bytes::from(key.encode());
+    let key_name = Id::of(&key).hex();
+    backend.write(FileType::Key, &key_name, &key)?;
+    if read_config(backend.as_ref())?.is_none_or(|now| now != stored) {
+        backend.delete(FileType::Key, &key_name)?;
+        return Ok(None);
+    }
+    Ok(Some(assemble(Arc::clone(backend), (cipher, config), access)))
+}
+
+/// Where there is no config, anything else is a repository that lost it: making a new one would bury it.
+fn refuse_leftovers(backend: &dyn Backend) -> Result<()> {
+    for kind in [FileType::Key, FileType::Index, FileType::Snapshot, FileType::Pack] {
+        if !backend.list(kind)?.is_empty() && read_config(backend)?.is_none() {
+            return Err(Error::new(ErrorKind::Other, "create repository failed")
+                .at(backend.location())
+                .because(format!("there is no config, but {}/ holds files", kind.folder()))
+                .then("Restore the config from a copy, or choose an empty place"));
+        }
+    }
+    Ok(())
+}
