@@ -137,7 +137,8 @@ impl State {
         let cost = bytes.saturating_mul(1_000_000_000) / bytes_per_second;
         let now = self.start.elapsed().as_nanos() as u64;
         let busy = &self.busy_until[direction];
-        let before = busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |until| Some(until.max(now) + cost));
+        let before =
+            busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |until| Some(until.max(now) + cost));
         let until = before.unwrap_or(0).max(now) + cost;
         thread::sleep(Duration::from_nanos(until - now));
     }

@@ -182,7 +182,8 @@ impl S3Server {
                 let _ = stream.set_nodelay(true);
                 let (state, service, tls) = (Arc::clone(&shared), service.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let answer = service_fn(move |request| answer(Arc::clone(&state), service.clone(), request));
+                    let answer =
+                        service_fn(move |request| answer(Arc::clone(&state), service.clone(), request));
                     let http = hyper::server::conn::http1::Builder::new();
                     match tls {
                         None => drop(http.serve_connection(TokioIo::new(stream), answer).await),
@@ -271,7 +272,8 @@ type Answered = Result<Response<Body>, Infallible>;
 async fn answer(state: Arc<State>, service: S3Service, request: Request<Incoming>) -> Answered {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let method = request.method().as_str().to_owned();
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header =
+        |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let scope = header("authorization").split_once("Credential=").map_or("", |(_, rest)| rest).to_owned();
     let mut scope = scope.split('/').map(str::to_owned);
     let (access, region) = (scope.next().unwrap_or_default(), scope.nth(1).unwrap_or_default());
@@ -323,7 +325,9 @@ impl State {
     /// What the profile refuses before the request is looked at.
     fn refuses(&self, request: &Request<Incoming>, region: &str) -> Option<Response<Body>> {
         let checksum = |name: &str| {
-            name.starts_with("x-amz-checksum-") || name == "x-amz-sdk-checksum-algorithm" || name == "x-amz-trailer"
+            name.starts_with("x-amz-checksum-")
+                || name == "x-amz-sdk-checksum-algorithm"
+                || name == "x-amz-trailer"
         };
         if self.profile.refuses_checksums && request.headers().keys().any(|name| checksum(name.as_str())) {
             return Some(refusal(501, "NotImplemented", ""));
@@ -350,7 +354,8 @@ async fn drain(request: Request<Incoming>, response: Response<Body>) -> Response
     let mut body = request.into_body();
     while let Some(Ok(_)) =
         std::future::poll_fn(|context| hyper::body::Body::poll_frame(Pin::new(&mut body), context)).await
-    {}
+    {
+    }
     response
 }
 

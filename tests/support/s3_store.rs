@@ -84,7 +84,10 @@ impl Memory {
 
     fn put(&self, bucket: &str, key: String, stored: Stored, only_new: bool) -> S3Result<()> {
         if only_new && self.profile.conditions == Conditions::Refused {
-            return Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented"));
+            return Err(s3_error!(
+                NotImplemented,
+                "A header you provided implies functionality that is not implemented"
+            ));
         }
         let mut contents = self.lock();
         let objects = contents.buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
@@ -99,9 +102,12 @@ impl Memory {
         let contents = self.lock();
         let objects = contents.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
         let mut page = Page::default();
-        for (key, object) in objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix)) {
+        for (key, object) in objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix))
+        {
             let folder = (!delimiter.is_empty())
-                .then(|| key[prefix.len()..].find(delimiter).map(|at| &key[..prefix.len() + at + delimiter.len()]))
+                .then(|| {
+                    key[prefix.len()..].find(delimiter).map(|at| &key[..prefix.len() + at + delimiter.len()])
+                })
                 .flatten();
             let item = folder.unwrap_or(key);
             if item <= after || page.prefixes.last().is_some_and(|last| last == item) {
@@ -141,7 +147,10 @@ struct Page {
 
 #[async_trait::async_trait]
 impl S3 for Memory {
-    async fn get_bucket_location(&self, request: S3Request<GetBucketLocationInput>) -> Answer<GetBucketLocationOutput> {
+    async fn get_bucket_location(
+        &self,
+        request: S3Request<GetBucketLocationInput>,
+    ) -> Answer<GetBucketLocationOutput> {
         if !self.profile.tells_location {
             return Err(s3_error!(NotImplemented, "GetBucketLocation not implemented"));
         }
@@ -257,7 +266,8 @@ impl S3 for Memory {
 
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
         let mut contents = self.lock();
-        let objects = contents.buckets.get_mut(&request.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let objects =
+            contents.buckets.get_mut(&request.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
         objects.remove(&request.input.key);
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
@@ -267,7 +277,8 @@ impl S3 for Memory {
             return Err(s3_error!(NotImplemented));
         }
         let mut contents = self.lock();
-        let objects = contents.buckets.get_mut(&request.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let objects =
+            contents.buckets.get_mut(&request.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
         let mut output = DeleteObjectsOutput::default();
         for named in request.input.delete.objects {
             if self.profile.undeletable.is_some_and(|part| named.key.contains(part)) {

@@ -76,7 +76,9 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Received) -> Option<Vec<u8>>) {
             return;
         }
     }
-    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     let _ = reader.read_exact(&mut body);
     let received = Received { head, body: String::from_utf8_lossy(&body).into_owned() };

@@ -95,7 +95,8 @@ fn region_of_host(host: &str) -> Option<String> {
     }
     let mut labels = host.split('.');
     let first = labels.find(|label| *label == "s3" || label.starts_with("s3-"))?;
-    let candidates = first.strip_prefix("s3-").map(str::to_owned).into_iter().chain(labels.map(str::to_owned));
+    let candidates =
+        first.strip_prefix("s3-").map(str::to_owned).into_iter().chain(labels.map(str::to_owned));
     candidates
         .map(|label| label.strip_prefix("fips-").map(str::to_owned).unwrap_or(label))
         .take(3)
@@ -121,8 +122,13 @@ mod tests {
 
     fn address(endpoint: &str, bucket: &str, addressing: Addressing) -> Address {
         let endpoint = Some(endpoint.to_owned());
-        Address::new(&ObjectOptions { endpoint, bucket: bucket.to_owned(), addressing, ..ObjectOptions::default() })
-            .unwrap()
+        Address::new(&ObjectOptions {
+            endpoint,
+            bucket: bucket.to_owned(),
+            addressing,
+            ..ObjectOptions::default()
+        })
+        .unwrap()
     }
 
     fn url(endpoint: &str, bucket: &str, key: &str) -> String {
@@ -140,7 +146,12 @@ mod tests {
             ("https://s3.amazonaws.com", "b", "/k", "https://b.s3.eu-west-1.amazonaws.com/k"),
             ("https://s3.amazonaws.com", "a.b", "/k", "https://s3.eu-west-1.amazonaws.com/a.b/k"),
             ("http://s3.amazonaws.com", "a.b", "/k", "http://a.b.s3.eu-west-1.amazonaws.com/k"),
-            ("https://s3.eu-north-1.amazonaws.com", "b", "/?x=1", "https://b.s3.eu-north-1.amazonaws.com/?x=1"),
+            (
+                "https://s3.eu-north-1.amazonaws.com",
+                "b",
+                "/?x=1",
+                "https://b.s3.eu-north-1.amazonaws.com/?x=1",
+            ),
             ("https://storage.googleapis.com", "b", "/k", "https://b.storage.googleapis.com/k"),
             ("https://oss-cn-beijing.aliyuncs.com", "b", "/k", "https://b.oss-cn-beijing.aliyuncs.com/k"),
             ("https://a1.r2.cloudflarestorage.com", "b", "/k", "https://a1.r2.cloudflarestorage.com/b/k"),
@@ -172,9 +183,13 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for (endpoint, bucket) in
-            [("ftp://h", "b"), ("https://h/path", "b"), ("https://u:p@h", "b"), ("http://h", ""), ("host", "b")]
-        {
+        for (endpoint, bucket) in [
+            ("ftp://h", "b"),
+            ("https://h/path", "b"),
+            ("https://u:p@h", "b"),
+            ("http://h", ""),
+            ("host", "b"),
+        ] {
             let options = ObjectOptions {
                 endpoint: Some(endpoint.to_owned()),
                 bucket: bucket.to_owned(),

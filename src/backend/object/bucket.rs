@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn each_key_has_its_own_failure() {
-        let body = b"<DeleteResult><Error><Key>p/a</Key><Code>AccessDenied</Code><Message>No</Message></Error>\
+        let body =
+            b"<DeleteResult><Error><Key>p/a</Key><Code>AccessDenied</Code><Message>No</Message></Error>\
             <Error><Code>InternalError</Code><Key>p/b</Key></Error>\
             <Error><Key>p/c</Key><Code>NoSuchKey</Code></Error></DeleteResult>";
         let failures = failures_of(body).unwrap();

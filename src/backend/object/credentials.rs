@@ -73,7 +73,9 @@ impl Credentials {
     /// Keys that are good now. Only one caller fetches; the others wait for what it finds.
     pub(super) async fn current(&self) -> Result<Credential, Failure> {
         let mut kept = self.kept.lock().await;
-        if let Some(keys) = kept.as_ref().filter(|keys| keys.good_until.is_none_or(|end| Instant::now() < end)) {
+        if let Some(keys) =
+            kept.as_ref().filter(|keys| keys.good_until.is_none_or(|end| Instant::now() < end))
+        {
             return Ok(keys.credential.clone());
         }
         let mut keys = self.find().await?;

@@ -69,13 +69,17 @@ impl From<opendal::Error> for Failure {
         }
         // opendal's own words come with a blob of context; its message is the one line. What it says
         // itself is about answers that it cannot read.
-        Self { temporary: error.is_temporary(), ..Self::lasting(BackendErrorKind::Damaged, first_line(error.message())) }
+        Self {
+            temporary: error.is_temporary(),
+            ..Self::lasting(BackendErrorKind::Damaged, first_line(error.message()))
+        }
     }
 }
 
 /// The failure that an answer's status and body tell.
 pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8], bucket: &str) -> Failure {
-    let document = xml::parse(body).filter(|document| document.root == "Error" || document.root == "ErrorResponse");
+    let document =
+        xml::parse(body).filter(|document| document.root == "Error" || document.root == "ErrorResponse");
     let field = |name: &str| document.as_ref().and_then(|document| document.text(name)).unwrap_or_default();
     let code = field("Code");
     let message = if document.is_none() && is_plain_text(headers) {
@@ -100,7 +104,9 @@ pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8], bu
         BackendErrorKind::Throttled => format!("the store asks to slow down: {said}"),
         BackendErrorKind::Full => format!("the store is full: {said}"),
         _ => match (&region, status.is_redirection()) {
-            (Some(region), true) => format!("the bucket is in region {region}: use that region and its endpoint"),
+            (Some(region), true) => {
+                format!("the bucket is in region {region}: use that region and its endpoint")
+            }
             _ => format!("the store answered {said}"),
         },
     };
@@ -126,8 +132,16 @@ fn kind_of(status: StatusCode, code: &str) -> (BackendErrorKind, bool) {
         "PreconditionFailed" | "BucketAlreadyOwnedByYou" => return (Kind::Exists, false),
         "InvalidRange" => return (Kind::Damaged, false),
         "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" => return (Kind::Damaged, true),
-        "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "TooManyRequests" | "Throttling" | "ThrottlingException"
-        | "RequestLimitExceeded" | "ConditionalRequestConflict" | "OperationAborted" | "ServerBusy" => {
+        "SlowDown"
+        | "SlowDownRead"
+        | "SlowDownWrite"
+        | "TooManyRequests"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "ConditionalRequestConflict"
+        | "OperationAborted"
+        | "ServerBusy" => {
             return (Kind::Throttled, true);
         }
         "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "QuotaExceeded" | "InsufficientStorage" => {
@@ -135,9 +149,17 @@ fn kind_of(status: StatusCode, code: &str) -> (BackendErrorKind, bool) {
         }
         "RequestTimeout" | "InternalError" | "ServiceUnavailable" => return (Kind::Unreachable, true),
         "NotImplemented" | "MethodNotAllowed" => return (Kind::Other, false),
-        "AccessDenied" | "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "ExpiredToken" | "ExpiredTokenException"
-        | "InvalidToken" | "InvalidIdentityToken" | "TokenRefreshRequired" | "AuthorizationHeaderMalformed"
-        | "RequestTimeTooSkewed" | "InvalidClientTokenId" => return (Kind::Denied, false),
+        "AccessDenied"
+        | "SignatureDoesNotMatch"
+        | "InvalidAccessKeyId"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidToken"
+        | "InvalidIdentityToken"
+        | "TokenRefreshRequired"
+        | "AuthorizationHeaderMalformed"
+        | "RequestTimeTooSkewed"
+        | "InvalidClientTokenId" => return (Kind::Denied, false),
         _ => {}
     }
     match status.as_u16() {
@@ -163,7 +185,9 @@ pub(super) fn of_network(error: &reqwest::Error, host: &str) -> Failure {
     let resolves = !causes(error).any(|cause| cause.to_string().starts_with("dns error"));
     let during = if error.is_connect() { "cannot connect to" } else { "lost the connection to" };
     let cause = match find::<io::Error>(error) {
-        _ if !resolves => format!("cannot resolve host {}", host.rsplit_once(':').map_or(host, |(name, _)| name)),
+        _ if !resolves => {
+            format!("cannot resolve host {}", host.rsplit_once(':').map_or(host, |(name, _)| name))
+        }
         _ if error.is_timeout() => format!("{during} {host}: timed out"),
         Some(io) => format!("{during} {host}: {}", io_words(io)),
         None => match causes(error).last() {
@@ -179,15 +203,18 @@ fn of_tls(error: &rustls::Error, host: &str) -> Failure {
     let untrusted = |why: &str| format!("the server's certificate is not trusted: {why}");
     let cause = match error {
         Tls::InvalidCertificate(CertificateError::UnknownIssuer) => untrusted("unknown issuer"),
+        Tls::InvalidCertificate(CertificateError::BadSignature) => {
+            untrusted("signed by another authority of that name")
+        }
         Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             untrusted("expired")
         }
-        Tls::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-            untrusted("not valid yet")
-        }
-        Tls::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
-            untrusted(&format!("it is not for {host}"))
-        }
+        Tls::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => untrusted("not valid yet"),
+        Tls::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => untrusted(&format!("it is not for {host}")),
         Tls::InvalidCertificate(other) => untrusted(&first_line(&other.to_string())),
         Tls::InvalidMessage(_) => format!("{host} does not speak TLS; is http:// meant?"),
         other => format!("TLS with {host} failed: {}", first_line(&other.to_string())),

@@ -15,10 +15,9 @@ mod tls;
 mod wire;
 mod xml;
 
-use std::collections::HashSet;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -134,16 +133,22 @@ impl Backend for ObjectBackend {
         let mut results = Vec::with_capacity(paths.len());
         for batch in paths.chunks(bucket::BATCH_KEYS) {
             let done = self.handle.block_on(self.inner.delete_batch(batch));
-            results.extend(done.into_iter().zip(batch).map(|(result, path)| {
-                result.map_err(|failure| failure.at("delete", path))
-            }));
+            results.extend(
+                done.into_iter()
+                    .zip(batch)
+                    .map(|(result, path)| result.map_err(|failure| failure.at("delete", path))),
+            );
         }
         results
     }
 
     fn create(&self) -> BackendResult<()> {
         self.run("create", &self.inner.store.address.bucket, async {
-            if bucket::exists(&self.inner.store).await? { Ok(()) } else { bucket::create(&self.inner.store).await }
+            if bucket::exists(&self.inner.store).await? {
+                Ok(())
+            } else {
+                bucket::create(&self.inner.store).await
+            }
         })
     }
 }
@@ -168,8 +173,6 @@ struct Inner {
     packs: Operator,
     files: Operator,
     condition: AtomicU8,
-    /// Exclusive writes of which nobody knows whether they arrived.
-    unclear: Mutex<HashSet<String>>,
 }
 
 impl Inner {
@@ -180,7 +183,7 @@ impl Inner {
         let files = operator(&options, &store, None)?;
         let packs = operator(&options, &store, options.storage_class.as_deref())?;
         let condition = AtomicU8::new(Condition::Unknown as u8);
-        Ok(Self { options, prefix, store, packs, files, condition, unclear: Mutex::default() })
+        Ok(Self { options, prefix, store, packs, files, condition })
     }
 
     async fn list(&self, kind: FileType) -> Result<Vec<Listed>, Failure> {
@@ -194,7 +197,8 @@ impl Inner {
         let options = ListOptions { recursive: kind == FileType::Pack, ..ListOptions::default() };
         let mut lister = self.files.lister_options(&format!("{}/", kind.folder()), options).await?;
         let mut files = Vec::new();
-        while let Some(entry) = std::future::poll_fn(|context| Pin::new(&mut lister).poll_next(context)).await {
+        while let Some(entry) = std::future::poll_fn(|context| Pin::new(&mut lister).poll_next(context)).await
+        {
             let entry = entry?;
             let (name, metadata) = (entry.name(), entry.metadata());
             if is_file_name(name) && entry.path() == path_of(kind, name) {
@@ -218,13 +222,14 @@ impl Inner {
             let cause = format!("wanted {length} bytes from offset {offset}, the store has {got}");
             Failure::lasting(BackendErrorKind::Damaged, cause)
         };
-        if length == 0 {
-            // An empty range cannot be said in HTTP.
+        if length == 0 || offset.checked_add(length as u64).is_none() {
+            // Neither an empty range nor one beyond 2⁶⁴ can be said in HTTP.
             let bytes = self.stat(path).await?;
             return if bytes < offset { Err(short(0)) } else { Ok(Bytes::new()) };
         }
         let range = BytesRange::new(offset, Some(length as u64));
-        let data = self.files.read_options(path, ReadOptions { range, ..ReadOptions::default() }).await?.to_bytes();
+        let data =
+            self.files.read_options(path, ReadOptions { range, ..ReadOptions::default() }).await?.to_bytes();
         if data.len() == length { Ok(data) } else { Err(short(data.len() as u64)) }
     }
 
@@ -254,9 +259,7 @@ impl Inner {
     /// See the trait. A store that refuses or ignores the condition is found out, once, by a second write
     /// of the same bytes, which has to fail.
     async fn write_new(&self, kind: FileType, path: &str, data: &Bytes) -> Result<(), Failure> {
-        let was_unclear = self.unclear().remove(path);
         match self.stat(path).await {
-            Ok(_) if was_unclear => return self.is_ours(path, data).await,
             Ok(_) => return Err(exists()),
             Err(failure) if failure.kind == BackendErrorKind::NotFound && !is_bucket(&failure) => {}
             Err(failure) => return Err(failure),
@@ -280,7 +283,9 @@ impl Inner {
                     self.learn(Condition::Honoured);
                     Ok(true)
                 }
-                Err(failure) => Err(self.remember(path, failure)),
+                Err(failure) if failure.temporary => Err(failure),
+                // Refused for another reason, say a policy: nothing was learnt.
+                Err(_) => Ok(false),
                 Ok(()) => {
                     self.learn(Condition::Absent);
                     Ok(false)
@@ -290,24 +295,12 @@ impl Inner {
                 self.learn(Condition::Absent);
                 self.write(kind, path, data, false).await.map(|()| false)
             }
-            Err(failure) => Err(self.remember(path, failure)),
+            Err(failure) => Err(failure),
         }
     }
 
     async fn is_ours(&self, path: &str, data: &Bytes) -> Result<(), Failure> {
         if self.read(path).await? == *data { Ok(()) } else { Err(exists()) }
-    }
-
-    /// Remembers that a write may have arrived, so that the next try does not mistake it for another's.
-    fn remember(&self, path: &str, failure: Failure) -> Failure {
-        if failure.temporary {
-            self.unclear().insert(path.to_owned());
-        }
-        failure
-    }
-
-    fn unclear(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.unclear.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn knows(&self, condition: Condition) -> bool {
@@ -370,7 +363,8 @@ fn operator(options: &ObjectOptions, store: &Arc<Store>, storage_class: Option<&
         Some((sse, None)) => builder.server_side_encryption(sse),
         None => builder,
     };
-    let operator = Operator::new(builder).map_err(|error| Error::usage("invalid S3 options").because(error.message()))?;
+    let operator = Operator::new(builder)
+        .map_err(|error| Error::usage("invalid S3 options").because(error.message()))?;
     let transport = HttpTransporter::new(Bridge(Arc::clone(store)));
     Ok(operator.with_context(OperationContext::new().with_http_transport(transport)))
 }

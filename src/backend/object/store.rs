@@ -55,7 +55,11 @@ impl Store {
     }
 
     /// As `send`, signed for a region.
-    pub(super) async fn send_in(&self, request: Request<Buffer>, region: &str) -> Result<Response<Bytes>, Failure> {
+    pub(super) async fn send_in(
+        &self,
+        request: Request<Buffer>,
+        region: &str,
+    ) -> Result<Response<Bytes>, Failure> {
         let is_post = request.method() == Method::POST;
         let request = self.sign(request, region).await?;
         let answer = self.wire.send(request).await?;
@@ -66,7 +70,8 @@ impl Store {
         // S3 may say 200 first and fail afterwards.
         let status = if status.is_success() { StatusCode::INTERNAL_SERVER_ERROR } else { status };
         let mut failure = failure::of_answer(status, answer.headers(), answer.body(), &self.address.bucket);
-        if matches!(failure.code.as_str(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") {
+        if matches!(failure.code.as_str(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")
+        {
             failure.temporary = self.credentials.forget().await;
         }
         Err(failure)
@@ -83,7 +88,9 @@ impl Store {
             Ok(answer) => Ok(location_of(answer.body())),
             Err(failure) if failure.code == "NoSuchBucket" => Err(failure),
             Err(Failure { region: Some(region), .. }) => Ok(region),
-            Err(failure) if failure.temporary || failure.kind == BackendErrorKind::Unreachable => Err(failure),
+            Err(failure) if failure.temporary || failure.kind == BackendErrorKind::Unreachable => {
+                Err(failure)
+            }
             Err(_) => Ok(FALLBACK_REGION.to_owned()),
         }
     }
@@ -197,10 +204,14 @@ mod tests {
 
     #[test]
     fn only_a_whole_list_is_a_list() {
-        let list = |inner: &str| format!("<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\">{inner}</ListBucketResult>\n");
+        let list = |inner: &str| {
+            format!("<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\">{inner}</ListBucketResult>\n")
+        };
         assert!(is_whole_list(list("").as_bytes()));
         let page = "<IsTruncated>true</IsTruncated>";
-        assert!(is_whole_list(list(&format!("{page}<NextContinuationToken>t</NextContinuationToken>")).as_bytes()));
+        assert!(is_whole_list(
+            list(&format!("{page}<NextContinuationToken>t</NextContinuationToken>")).as_bytes()
+        ));
         assert!(!is_whole_list(list(page).as_bytes()));
         assert!(!is_whole_list(b"<html><body>It works!</body></html>"));
         assert!(!is_whole_list(b"<ListBucketResult><Contents>"));

@@ -59,7 +59,8 @@ fn build(options: &ObjectOptions, tls: ClientConfig, proxies: Option<&Proxies>) 
 
 fn proxies_of(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>> {
     let except = proxies.none.as_deref().and_then(reqwest::NoProxy::from_string);
-    let made = [proxies.http.as_ref().map(reqwest::Proxy::http), proxies.https.as_ref().map(reqwest::Proxy::https)];
+    let made =
+        [proxies.http.as_ref().map(reqwest::Proxy::http), proxies.https.as_ref().map(reqwest::Proxy::https)];
     made.into_iter()
         .flatten()
         // The URL may hold a password: it is not shown.

@@ -65,9 +65,11 @@ impl Wire {
             return Ok(whole);
         }
         let mut collected = BytesMut::with_capacity(announced.unwrap_or(0).min(TRUSTED_BYTES) as usize);
-        while let Some(chunk) = watch.wait(answer.chunk(), started + limit).await?.map_err(|error| {
-            failure_of_body(&error, &host, collected.len(), announced)
-        })? {
+        while let Some(chunk) = watch
+            .wait(answer.chunk(), started + limit)
+            .await?
+            .map_err(|error| failure_of_body(&error, &host, collected.len(), announced))?
+        {
             progress.mark();
             collected.extend_from_slice(&chunk);
         }

@@ -111,8 +111,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(document.root, "D");
-        let flat: Vec<_> =
-            document.leaves.iter().map(|leaf| (leaf.parent, leaf.name.as_str(), leaf.text.as_str())).collect();
+        let flat: Vec<_> = document
+            .leaves
+            .iter()
+            .map(|leaf| (leaf.parent, leaf.name.as_str(), leaf.text.as_str()))
+            .collect();
         assert_eq!(flat, [(2, "K", "a&b"), (2, "C", "Busy"), (5, "K", "c")]);
         assert_eq!(parse(b"<Location/>").unwrap().root, "Location");
         assert_eq!(parse(b"<L>eu-1</L>").unwrap().text("L"), Some("eu-1"));

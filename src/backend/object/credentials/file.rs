@@ -20,9 +20,9 @@ pub(super) fn read(path: &Path, profile: Option<&str>) -> Result<Option<StaticKe
     };
     let name = profile.unwrap_or("default");
     match (keys_of(&text, name), profile) {
-        (Some(keys), _) if keys.access_key_id.is_empty() || keys.secret_access_key.is_empty() => {
-            Err(denied(format!("profile {name} in {place} has no aws_access_key_id with aws_secret_access_key")))
-        }
+        (Some(keys), _) if keys.access_key_id.is_empty() || keys.secret_access_key.is_empty() => Err(denied(
+            format!("profile {name} in {place} has no aws_access_key_id with aws_secret_access_key"),
+        )),
         (None, Some(name)) => Err(denied(format!("no profile {name} in the credentials file {place}"))),
         (keys, _) => Ok(keys),
     }
@@ -38,7 +38,9 @@ fn keys_of(text: &str, profile: &str) -> Option<StaticKeys> {
             let section = section.trim();
             inside = section.strip_prefix("profile ").unwrap_or(section).trim() == profile;
             found |= inside;
-        } else if let Some((key, value)) = line.split_once('=').filter(|_| inside && !line.starts_with(['#', ';'])) {
+        } else if let Some((key, value)) =
+            line.split_once('=').filter(|_| inside && !line.starts_with(['#', ';']))
+        {
             let value = Zeroizing::new(value.trim().to_owned());
             match key.trim().to_ascii_lowercase().as_str() {
                 "aws_access_key_id" => keys.access_key_id = value,

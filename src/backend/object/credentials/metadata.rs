@@ -29,7 +29,8 @@ struct Answer {
 
 /// The keys of a container's task or pod role.
 pub(super) async fn of_container(wire: &Wire, container: &ContainerCredentials) -> Result<Keys, Failure> {
-    let about = |failure: Failure| Failure { cause: format!("container credentials: {}", failure.cause), ..failure };
+    let about =
+        |failure: Failure| Failure { cause: format!("container credentials: {}", failure.cause), ..failure };
     let mut headers = Vec::new();
     if let Some(path) = &container.token_file {
         let token = std::fs::read_to_string(path).map_err(|error| {
@@ -55,13 +56,16 @@ pub(super) async fn of_instance(wire: &Wire, endpoint: &str) -> Result<Option<Ke
     }
     let token = Zeroizing::new(String::from_utf8_lossy(answer.body()).trim().to_owned());
     let headers = [("x-aws-ec2-metadata-token", token.as_str())];
-    let about = |failure: Failure| Failure { cause: format!("instance credentials: {}", failure.cause), ..failure };
+    let about =
+        |failure: Failure| Failure { cause: format!("instance credentials: {}", failure.cause), ..failure };
     let answer = send(wire, Method::GET, &format!("{endpoint}{ROLES}"), &headers).await.map_err(about)?;
     let roles = String::from_utf8_lossy(answer.body()).into_owned();
-    let Some(role) = roles.lines().next().filter(|role| answer.status().is_success() && !role.is_empty()) else {
+    let Some(role) = roles.lines().next().filter(|role| answer.status().is_success() && !role.is_empty())
+    else {
         return Ok(None);
     };
-    let answer = send(wire, Method::GET, &format!("{endpoint}{ROLES}{role}"), &headers).await.map_err(about)?;
+    let answer =
+        send(wire, Method::GET, &format!("{endpoint}{ROLES}{role}"), &headers).await.map_err(about)?;
     keys_of(&answer).map_err(about).map(Some)
 }
 
@@ -75,7 +79,8 @@ async fn send(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Buffer::new()).map_err(|_| denied(format!("invalid URL or token for {url}")))?;
+    let request =
+        request.body(Buffer::new()).map_err(|_| denied(format!("invalid URL or token for {url}")))?;
     wire.send(request).await
 }
 

@@ -36,7 +36,8 @@ pub(super) async fn assume_role(wire: &Wire, role: &AssumeRole, keys: &Credentia
     let (mut parts, body) = post(&url, &form)?.into_parts();
     let mut digest = String::with_capacity(64);
     for byte in Sha256::digest(body.to_bytes()) {
-        digest.extend([byte >> 4, byte & 15].map(|nibble| char::from_digit(nibble.into(), 16).unwrap_or('0')));
+        digest
+            .extend([byte >> 4, byte & 15].map(|nibble| char::from_digit(nibble.into(), 16).unwrap_or('0')));
     }
     if let Ok(value) = digest.parse() {
         parts.headers.insert("x-amz-content-sha256", value);
@@ -105,7 +106,9 @@ async fn exchange(wire: &Wire, request: Request<Buffer>, what: &str) -> Result<K
         return Err(about(failure));
     }
     let document = xml::parse(&body);
-    let field = |name: &str| document.as_ref().and_then(|document| document.text(name)).filter(|text| !text.is_empty());
+    let field = |name: &str| {
+        document.as_ref().and_then(|document| document.text(name)).filter(|text| !text.is_empty())
+    };
     match (field("AccessKeyId"), field("SecretAccessKey")) {
         (Some(access), Some(secret)) => {
             Ok(Keys::temporary(access, secret, field("SessionToken"), field("Expiration")))
