@@ -1,6 +1,6 @@
 //! The object store against an S3 server in this process, plain and with R2's manners, and against servers
 //! that misbehave: every way to get keys, every way to fail, and what one request costs.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::unnecessary_wraps)]
 
 #[allow(dead_code)]
 mod contract;
@@ -340,7 +340,7 @@ fn no_answer_is_given_up() {
     let slow = proxy::Proxy::start(&server.address(), line(0));
     let mut limited = options_at(&format!("http://{}", slow.address()));
     limited.timeouts.idle = Duration::from_millis(500);
-    limited.timeouts.request = Duration::from_millis(1_000);
+    limited.timeouts.request = Duration::from_secs(1);
     let backend = open(limited);
     backend.write(FileType::Pack, NAME, &Bytes::from(vec![1; 2 << 20])).unwrap();
     slow.set_line(line(200_000));

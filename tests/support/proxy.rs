@@ -3,7 +3,9 @@
 //! Plain threads, for tests and benches alike. Latency is added to whatever a client sends after a pause,
 //! which is once for each request of HTTP/1.1; bandwidth is shared by all connections of one direction.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of several binaries")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -111,11 +113,11 @@ impl State {
 
     fn pump(&self, direction: usize, mut from: TcpStream, mut to: TcpStream) {
         let mut buffer = vec![0; 64 << 10];
-        let mut last = Instant::now() - Duration::from_mins(1);
+        let mut last: Option<Instant> = None;
         let mut passed = 0;
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             let line = *self.line.lock().unwrap();
-            if direction == 0 && last.elapsed() > Duration::from_millis(2) {
+            if direction == 0 && last.is_none_or(|last| last.elapsed() > Duration::from_millis(2)) {
                 thread::sleep(line.latency);
             }
             self.wait_for_room(direction, count as u64, line.bytes_per_second);
@@ -124,7 +126,7 @@ impl State {
             if cut || to.write_all(&buffer[..count]).is_err() {
                 break;
             }
-            last = Instant::now();
+            last = Some(Instant::now());
         }
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);

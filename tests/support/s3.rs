@@ -3,7 +3,10 @@
 //! `Profile` says whose manners it has: plain S3, or Cloudflare R2 with what R2 refuses. It listens on a
 //! loopback port of its own and stops when it is dropped. Everything it was asked can be read back.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of several binaries")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_wrap, clippy::struct_excessive_bools)]
+#![allow(clippy::wildcard_imports, reason = "the types of the S3 protocol")]
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -43,7 +46,7 @@ pub enum Conditions {
 pub struct Profile {
     /// The region of the bucket.
     pub region: &'static str,
-    /// Whether GetBucketLocation is implemented.
+    /// Whether `GetBucketLocation` is implemented.
     pub tells_location: bool,
     /// Whether a signature for another region is refused, naming the right one.
     pub checks_region: bool,
@@ -51,13 +54,13 @@ pub struct Profile {
     pub refuses_checksums: bool,
     /// Refuses writes without Content-MD5, as a bucket with Object Lock.
     pub wants_md5: bool,
-    /// Parts of unequal length are InvalidPart, as R2.
+    /// Parts of unequal length are `InvalidPart`, as R2.
     pub equal_parts: bool,
     /// What `If-None-Match` does.
     pub conditions: Conditions,
-    /// Whether DeleteObjects is implemented.
+    /// Whether `DeleteObjects` is implemented.
     pub deletes_many: bool,
-    /// Keys that contain this cannot be deleted by DeleteObjects.
+    /// Keys that contain this cannot be deleted by `DeleteObjects`.
     pub undeletable: Option<&'static str>,
     /// The most entries of one list page.
     pub page_keys: usize,

@@ -372,7 +372,8 @@ impl S3 for Memory {
 }
 
 fn e_tag(data: &[u8]) -> ETag {
-    ETag::Strong(Md5::digest(data).iter().map(|byte| format!("{byte:02x}")).collect())
+    let digits = |byte: u8| [byte >> 4, byte & 15].map(|nibble| char::from_digit(nibble.into(), 16).unwrap());
+    ETag::Strong(Md5::digest(data).into_iter().flat_map(digits).collect())
 }
 
 async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {

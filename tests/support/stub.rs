@@ -2,7 +2,9 @@
 //!
 //! For what is no S3: token services, metadata services, servers that answer nonsense or not at all.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of several binaries")]
+#![allow(clippy::unwrap_used, clippy::unnecessary_wraps)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
