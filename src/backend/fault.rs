@@ -300,19 +300,20 @@ impl Backend for Fault {
     }
 
     fn write(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {
-        Ok(self.run(Request::Write, Some(kind), name, || self.inner.write(kind, name, data))?.0)
+        self.run(Request::Write, Some(kind), name, || self.inner.write(kind, name, data)).map(|((), _)| ())
     }
 
     fn write_new(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {
-        Ok(self.run(Request::WriteNew, Some(kind), name, || self.inner.write_new(kind, name, data))?.0)
+        self.run(Request::WriteNew, Some(kind), name, || self.inner.write_new(kind, name, data))
+            .map(|((), _)| ())
     }
 
     fn delete(&self, kind: FileType, name: &str) -> BackendResult<()> {
-        Ok(self.run(Request::Delete, Some(kind), name, || self.inner.delete(kind, name))?.0)
+        self.run(Request::Delete, Some(kind), name, || self.inner.delete(kind, name)).map(|((), _)| ())
     }
 
     fn create(&self) -> BackendResult<()> {
-        Ok(self.run(Request::Create, None, "", || self.inner.create())?.0)
+        self.run(Request::Create, None, "", || self.inner.create()).map(|((), _)| ())
     }
 }
 

@@ -18,9 +18,9 @@ use crate::random::{Random, random_array};
 use crate::report::Monitor;
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
-const PATIENCE_BEFORE_CONTACT: Duration = Duration::from_secs(60);
+const LONGEST_DELAY: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(15);
+const PATIENCE_BEFORE_CONTACT: Duration = Duration::from_mins(1);
 
 /// A store whose passing failures are waited out.
 pub struct Retry {
@@ -142,7 +142,7 @@ impl Retry {
 
 fn gave_up(mut error: BackendError, retries: u32, spent: Duration) -> BackendError {
     if retries > 0 {
-        error.cause.push_str(&format!("; gave up after {retries} retries in {} s", spent.as_secs()));
+        error.cause = format!("{}; gave up after {retries} retries in {} s", error.cause, spent.as_secs());
     }
     error
 }
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_request_that_hung_beyond_the_patience_is_still_tried_twice() {
         let stack = stack(0x80);
-        let hang = Rule::on(&[Request::Create]).delay(Duration::from_secs(3_600));
+        let hang = Rule::on(&[Request::Create]).delay(Duration::from_hours(1));
         stack.fault.add(hang.fail(BackendErrorKind::Unreachable));
         stack.retry.create().unwrap();
         assert_eq!(stack.monitor.warnings().len(), 1);
@@ -343,13 +343,12 @@ mod tests {
     #[test]
     fn a_write_new_that_was_done_unheard_is_ours() {
         let stack = stack(0x80);
-        let unheard = || Rule::on(&[Request::WriteNew]).fail_after(BackendErrorKind::Unreachable);
-        stack.fault.add(unheard());
+        stack.fault.add(Rule::on(&[Request::WriteNew]).fail_after(BackendErrorKind::Unreachable));
         stack.fault.add(unreachable(Request::Read));
         stack.retry.write_new(FileType::Config, "", &NEW).unwrap();
         let error = stack.retry.write_new(FileType::Config, "", &NEW).unwrap_err();
         assert!(error.is_exists(), "the same bytes, but no attempt of ours before");
-        stack.fault.add(unheard());
+        stack.fault.add(unreachable(Request::WriteNew));
         let error = stack.retry.write_new(FileType::Config, "", &OLD).unwrap_err();
         assert!(error.is_exists(), "another's file");
         assert_eq!(stack.memory.read(FileType::Config, "").unwrap(), NEW);

@@ -163,13 +163,13 @@ mod tests {
     fn time_without_requests_is_no_credit_and_a_stop_ends_the_wait() {
         let (throttle, clock, stop) = throttle(1_000, 0);
         let data = Bytes::from(vec![0; 60_000]);
-        clock.sleep(Duration::from_secs(3_600));
+        clock.sleep(Duration::from_hours(1));
         throttle.write(FileType::Pack, &name(0), &data).unwrap();
         throttle.write_new(FileType::Pack, &name(1), &data).unwrap();
-        assert_eq!(clock.elapsed(), Duration::from_secs(3_660));
+        assert_eq!(clock.elapsed(), Duration::from_mins(61));
         stop.store(true, Ordering::Relaxed);
         throttle.write(FileType::Index, &name(2), &data).unwrap();
         throttle.read(FileType::Index, &name(2)).unwrap();
-        assert_eq!(clock.elapsed(), Duration::from_secs(3_660));
+        assert_eq!(clock.elapsed(), Duration::from_mins(61));
     }
 }
