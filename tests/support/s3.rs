@@ -5,7 +5,12 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several binaries")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_wrap, clippy::struct_excessive_bools)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_wrap,
+    clippy::struct_excessive_bools
+)]
 #![allow(clippy::wildcard_imports, reason = "the types of the S3 protocol")]
 
 use std::collections::BTreeMap;
@@ -273,6 +278,16 @@ impl S3Auth for Keys {
 type Answered = Result<Response<Body>, Infallible>;
 
 async fn answer(state: Arc<State>, service: S3Service, request: Request<Incoming>) -> Answered {
+    let cloudflare = state.profile.region == "auto";
+    let mut response = answer_as(state, service, request).await?;
+    if cloudflare {
+        // minio-go goes by this name when it is told that GetBucketLocation is not implemented.
+        response.headers_mut().insert("server", http::HeaderValue::from_static("cloudflare"));
+    }
+    Ok(response)
+}
+
+async fn answer_as(state: Arc<State>, service: S3Service, request: Request<Incoming>) -> Answered {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let method = request.method().as_str().to_owned();
     let header =

@@ -4,6 +4,7 @@
 //! image) the Mozilla roots that are compiled in are used. `SSL_CERT_FILE` and `SSL_CERT_DIR` count.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -48,6 +49,7 @@ fn build(options: &ObjectOptions, tls: ClientConfig, proxies: Option<&Proxies>) 
         .connect_timeout(options.timeouts.connect)
         .user_agent(options.user_agent.as_deref().unwrap_or(default_agent))
         .pool_max_idle_per_host(options.connections.max(1))
+        .pool_idle_timeout(Duration::from_secs(30))
         .tcp_nodelay(true)
         .http1_only()
         .no_proxy();
