@@ -13,7 +13,9 @@
 
 pub mod backend;
 pub mod backup;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod host;
 pub mod ops;
@@ -22,3 +24,6 @@ pub mod random;
 pub mod report;
 pub mod repository;
 pub mod restore;
+pub mod sequence;
+pub mod signals;
+pub mod stores;

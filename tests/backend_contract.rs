@@ -25,6 +25,7 @@ use volmover::report::record::RecordingMonitor;
 #[test]
 fn memory() {
     contract::contract(&MemoryBackend::new());
+    contract::contract_tells_deletes(&MemoryBackend::new());
     contract::contract_missing(&MemoryBackend::missing());
 }
 
@@ -32,6 +33,7 @@ fn memory() {
 fn local() {
     let folder = tempfile::tempdir().unwrap();
     contract::contract(&LocalBackend::open(folder.path(), 4));
+    contract::contract_tells_deletes(&LocalBackend::open(folder.path(), 4));
     contract::contract_missing(&LocalBackend::open(&folder.path().join("not/there"), 4));
 }
 
@@ -49,5 +51,6 @@ fn local_with_all_decorators() {
     }
     let folder = tempfile::tempdir().unwrap();
     contract::contract(&decorated(folder.path()));
+    contract::contract_tells_deletes(&decorated(folder.path()));
     contract::contract_missing(&decorated(&folder.path().join("not/there")));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use crate::error::Result;
 use crate::report::Monitor;
 use crate::repository::Repository;
-use crate::repository::lock::{Lock, LockMode, LockOptions};
+use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
 pub mod init;
@@ -22,6 +22,8 @@ pub struct Session<'a> {
     pub monitor: &'a dyn Monitor,
     /// Set when the run must end: SIGINT, SIGTERM.
     pub stop: &'a AtomicBool,
+    /// Is given every lock that is taken, to be given back should the run hang at its end.
+    pub held: Box<dyn Fn(Releaser) + Sync + 'a>,
     /// The machine's share of this run.
     pub limits: Limits,
 }
@@ -45,6 +47,7 @@ impl Session<'_> {
     /// Takes a lock, runs `work` under it and gives it back, also when `work` fails.
     pub fn locked<T>(&self, mode: LockMode, work: impl FnOnce(&Lock) -> Result<T>) -> Result<T> {
         let lock = Lock::acquire(&self.repository, mode, self.locks, self.monitor, self.stop)?;
+        (self.held)(lock.releaser());
         let done = work(&lock);
         let released = lock.release();
         let done = done?;
