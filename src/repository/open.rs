@@ -233,8 +233,11 @@ fn holds_nothing(backend: &dyn Backend) -> Result<bool> {
 
 /// Removes the config of an init that died, unless somebody else was quicker.
 fn take_over(backend: &dyn Backend, stored: &Bytes) -> Result<()> {
-    let unchanged = read_config(backend)?.is_some_and(|now| now == *stored);
-    if unchanged && backend.list(FileType::Key)?.is_empty() && holds_nothing(backend)? {
+    // The config is looked at last: of many who take over, one may be done between any two requests here.
+    if holds_nothing(backend)?
+        && backend.list(FileType::Key)?.is_empty()
+        && read_config(backend)?.is_some_and(|now| now == *stored)
+    {
         tracing::warn!("the repository has a config but no key: an init died there, starting anew");
         backend.delete(FileType::Config, "")?;
     }

@@ -110,6 +110,7 @@ impl Mover {
             locks: &self.locks,
             monitor: &self.monitor,
             stop: &self.stop,
+            held: Box::new(|_| ()),
             limits: self.limits,
         }
     }
