@@ -345,6 +345,35 @@ fn a_stray_key_of_a_loser_is_passed_over() {
     assert_eq!((opened.config().id.as_str(), origin), (id.as_str(), Origin::Opened));
 }
 
+/// The key that does not fit may be what a slow init left behind: the right one comes yet.
+#[test]
+fn beside_a_stray_key_the_right_one_is_waited_for() {
+    let memory = Arc::new(MemoryBackend::new());
+    let master = leave_config(memory.as_ref());
+    mover::write_key(memory.as_ref(), &SealKey::random(&SystemRandom).unwrap(), PASSWORD);
+    let store = Arc::clone(&memory);
+    let clock: Arc<dyn Clock> = Arc::new(Later {
+        clock: SleepClock::new(),
+        at: Duration::from_secs(10),
+        then: move || drop(mover::write_key(store.as_ref(), &master, PASSWORD)),
+    });
+    assert_eq!(start(Arc::clone(&memory) as _, &clock).unwrap().1, Origin::Opened);
+}
+
+/// An empty repository whose config is damaged has a key: it is no init that died.
+#[test]
+fn a_config_with_a_key_is_never_taken_over() {
+    let memory = Arc::new(MemoryBackend::new());
+    start(Arc::clone(&memory) as _, &system()).unwrap();
+    memory.corrupt(FileType::Config, "", |content| content[20] ^= 1);
+    let before = memory.content();
+    let clock: Arc<dyn Clock> = Arc::new(SleepClock::new());
+    let error = start(Arc::clone(&memory) as _, &clock).unwrap_err();
+    assert_eq!(error.kind.exit_code(), 21);
+    assert!(error.to_string().contains("config"), "{error}");
+    assert_eq!(memory.content(), before);
+}
+
 fn open_fixture(folder: &Path, password: &[u8], key_hint: Option<&str>) -> Result<Repository> {
     let access = Access { password, key_hint, ..access(system()) };
     Repository::open(mover::local(folder), &access)

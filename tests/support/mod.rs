@@ -11,6 +11,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+pub mod children;
 pub mod clock;
 pub mod fixture;
 pub mod listing;

@@ -18,6 +18,7 @@ use volmover::clock::{Clock, SystemClock};
 use volmover::error::Result;
 use volmover::host::{Holder, Names};
 use volmover::ops::backup::{Backup, BackupOptions};
+use volmover::ops::restore::Outcome;
 use volmover::ops::{self, Limits, Session};
 use volmover::random::SystemRandom;
 use volmover::report::record::RecordingMonitor;
@@ -28,6 +29,8 @@ use volmover::repository::key::{KeyFile, ScryptCost};
 use volmover::repository::lock::LockOptions;
 use volmover::repository::open::Access;
 use volmover::repository::{Id, Repository};
+use volmover::restore::select::{Filter, Selection};
+use volmover::restore::{Overwrite, RestoreOptions, XattrFilter};
 
 use super::fixture::PASSWORD;
 
@@ -51,13 +54,17 @@ pub fn local(folder: &Path) -> Arc<dyn Backend> {
 
 /// A new repository of version 1 or 2 in a folder.
 pub fn create(folder: &Path, version: u32) {
-    let backend = local(folder);
+    create_in(local(folder).as_ref(), version);
+}
+
+/// A new repository of version 1 or 2 in a store.
+pub fn create_in(backend: &dyn Backend, version: u32) {
     backend.create().unwrap();
     let master = SealKey::random(&SystemRandom).unwrap();
     let config = RepositoryConfig { version, ..RepositoryConfig::create(&SystemRandom).unwrap() };
     let sealed = master.cipher().seal(&config.encode(), &SystemRandom).unwrap();
     backend.write_new(FileType::Config, "", &Bytes::from(sealed)).unwrap();
-    write_key(backend.as_ref(), &master, PASSWORD);
+    write_key(backend, &master, PASSWORD);
 }
 
 /// Adds a key file for `master`, and returns its name.
@@ -119,6 +126,35 @@ impl Mover {
     pub fn backup(&self, source: &Path) -> Result<Backup> {
         ops::backup::run(&self.session(), backup_options(source))
     }
+
+    /// Restores a snapshot, named by the beginning of its id, or `latest`, into a folder.
+    pub fn restore(&self, snapshot: &str, target: &Path) -> Result<Outcome> {
+        let selection = match snapshot {
+            "latest" => Selection::Latest { as_of: None, back: 0 },
+            id => Selection::Id(id.to_owned()),
+        };
+        self.restore_with(&selection, restore_options(target))
+    }
+
+    pub fn restore_with(&self, selection: &Selection, options: RestoreOptions) -> Result<Outcome> {
+        ops::restore::run(&self.session(), selection, &Filter::default(), &TimeZone::UTC, options)
+    }
+
+    /// Restores a snapshot into a new folder, and lists what came of it.
+    #[track_caller]
+    pub fn restored(&self, snapshot: &str) -> String {
+        let target = tempfile::tempdir().unwrap();
+        let outcome = self.restore(snapshot, target.path()).unwrap();
+        assert!(matches!(outcome, Outcome::Restored(_)), "{outcome:?}");
+        super::listing::list(target.path())
+    }
+
+    /// The ids of all snapshots, oldest first.
+    pub fn snapshot_ids(&self) -> Vec<String> {
+        let mut snapshots = self.repository.snapshots().unwrap();
+        snapshots.sort_by_key(|(_, snapshot)| snapshot.time.instant());
+        snapshots.into_iter().map(|(id, _)| id.hex()).collect()
+    }
 }
 
 /// Locks of this process that wait for nobody.
@@ -145,6 +181,24 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         tree_zone: TimeZone::UTC,
         zone: TimeZone::UTC,
         shrink_percent_max: None,
+        dry_run: false,
+    }
+}
+
+/// Everything, as it was, where nothing else stands.
+pub fn restore_options(target: &Path) -> RestoreOptions {
+    RestoreOptions {
+        target: target.to_owned(),
+        subfolder: None,
+        delete: false,
+        include: Vec::new(),
+        overwrite: Overwrite::Always,
+        sparse: true,
+        space_check: true,
+        xattrs: XattrFilter::All,
+        threads: 2,
+        connections: 4,
+        memory_bytes: 256 << 20,
         dry_run: false,
     }
 }

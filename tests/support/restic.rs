@@ -15,15 +15,27 @@ pub const REFEREES: [&str; 2] = ["restic-0.19", "restic-0.18"];
 /// One version of restic on one repository.
 pub struct Restic {
     program: PathBuf,
-    repository: PathBuf,
+    repository: String,
     zone: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Restic {
-    /// `None` where that version is missing and not required.
+    /// On a repository in a folder; `None` where that version is missing and not required.
     pub fn on(version: &str, repository: &Path) -> Option<Self> {
+        Self::at(version, repository.to_str().unwrap())
+    }
+
+    /// On a repository anywhere.
+    pub fn at(version: &str, url: &str) -> Option<Self> {
         let program = super::peer(version)?;
-        Some(Self { program, repository: repository.to_owned(), zone: "UTC".to_owned() })
+        Some(Self { program, repository: url.to_owned(), zone: "UTC".to_owned(), environment: Vec::new() })
+    }
+
+    /// The same with a variable more.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// The same in another time zone.
@@ -39,6 +51,7 @@ impl Restic {
             .env("RESTIC_PASSWORD", PASSWORD)
             .env("TZ", &self.zone)
             .env("HOME", "/nonexistent")
+            .envs(self.environment.iter().cloned())
             .args(["--no-cache", "--repo"])
             .arg(&self.repository)
             .args(arguments)
