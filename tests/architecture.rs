@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Modules of the crate's root by floor, as in the crate documentation.
 const FLOORS: [&[&str]; 6] = [
-    &["error", "clock", "random", "pattern", "report"],
+    &["error", "clock", "random", "host", "pattern", "report"],
     &["backend"],
     &["repository"],
     &["backup", "restore", "prune", "check", "rustic"],
