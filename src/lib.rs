@@ -23,7 +23,7 @@ pub mod pattern;
 pub mod random;
 pub mod report;
 pub mod repository;
+pub mod restore;
 pub mod sequence;
 pub mod signals;
 pub mod stores;
-pub mod restore;

@@ -43,7 +43,13 @@ fn configure(call: &Call) -> Result<(Config, Vec<String>)> {
     Ok((config, lookup.warnings()))
 }
 
-fn run(config: &Config, call: &Call, warnings: &[String], sinks: &Arc<Sinks>, clock: Arc<dyn Clock>) -> ExitCode {
+fn run(
+    config: &Config,
+    call: &Call,
+    warnings: &[String],
+    sinks: &Arc<Sinks>,
+    clock: Arc<dyn Clock>,
+) -> ExitCode {
     let terminal = std::io::stderr().is_terminal();
     let choice =
         Choice { json: config.output.json, terminal, frames_per_second: config.output.frames_per_second };

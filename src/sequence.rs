@@ -160,7 +160,7 @@ impl Sequence<'_> {
             locks: &self.locks,
             monitor: self.monitor(),
             stop: &self.around.stop,
-            held: &|releaser| self.interruption.hold(releaser),
+            held: Box::new(|releaser| self.interruption.hold(releaser)),
             limits: Limits {
                 memory_bytes: self.config.performance.memory_bytes,
                 threads: self.config.performance.threads,
@@ -187,7 +187,8 @@ impl Sequence<'_> {
         let backup = ops::backup::run(&self.session(repository), options)?;
         self.monitor().backed_up(&backup.summary);
         if backup.shrunk {
-            self.monitor().warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot");
+            self.monitor()
+                .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot");
         }
         match (backup.summary.errors, self.config.backup.on_partial) {
             (0, _) => Ok(()),

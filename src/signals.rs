@@ -30,7 +30,8 @@ impl Interruption {
     /// Begins to watch for signals.
     pub fn watch() -> Result<Arc<Self>> {
         let interruption = Arc::new(Self::default());
-        let failed = |cause: std::io::Error| Error::new(ErrorKind::Other, "cannot watch signals").because(cause);
+        let failed =
+            |cause: std::io::Error| Error::new(ErrorKind::Other, "cannot watch signals").because(cause);
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
         let told = Arc::clone(&interruption);
         let watch = move || {

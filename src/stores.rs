@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::backend::Backend;
 use crate::backend::dry_run::DryRun;
 use crate::backend::limit::Limit;
 use crate::backend::local::LocalBackend;
@@ -15,7 +16,6 @@ use crate::backend::object::{self, ObjectBackend, ObjectOptions};
 use crate::backend::record::Record;
 use crate::backend::retry::Retry;
 use crate::backend::throttle::Throttle;
-use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::network::Network;

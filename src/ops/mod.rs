@@ -23,7 +23,7 @@ pub struct Session<'a> {
     /// Set when the run must end: SIGINT, SIGTERM.
     pub stop: &'a AtomicBool,
     /// Is given every lock that is taken, to be given back should the run hang at its end.
-    pub held: &'a (dyn Fn(Releaser) + Sync),
+    pub held: Box<dyn Fn(Releaser) + Sync + 'a>,
     /// The machine's share of this run.
     pub limits: Limits,
 }
