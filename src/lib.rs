@@ -15,7 +15,6 @@ pub mod backend;
 pub mod backup;
 pub mod clock;
 pub mod error;
-pub mod ops;
 pub mod pattern;
 pub mod random;
 pub mod report;
