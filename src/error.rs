@@ -42,6 +42,45 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All kinds, by exit code.
+    pub const ALL: [Self; 14] = [
+        Self::Other,
+        Self::Usage,
+        Self::Partial,
+        Self::RepositoryMissing,
+        Self::Locked,
+        Self::WrongPassword,
+        Self::NoSpace,
+        Self::Damaged,
+        Self::Unreachable,
+        Self::Denied,
+        Self::Nothing,
+        Self::Condition,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// When a process ends with this kind's exit code, for the help and the README.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Other => "any other error",
+            Self::Usage => "usage or configuration: unknown operation, missing or invalid variable",
+            Self::Partial => "the snapshot is saved, but some source was unreadable",
+            Self::RepositoryMissing => "the repository does not exist, and may not be created",
+            Self::Locked => "the repository is locked, and stayed so for `MOVER_LOCK_WAIT`",
+            Self::WrongPassword => "wrong password, or no key fits",
+            Self::NoSpace => "the target is too small, or full",
+            Self::Damaged => "damage found: data that fails its hash or its MAC, or that does not decode",
+            Self::Unreachable => "the store cannot be reached, or timed out, after all retries",
+            Self::Denied => "the store denied access: credentials, signature, policy",
+            Self::Nothing => "an empty source or nothing eligible, with `MOVER_ON_EMPTY=fail`",
+            Self::Condition => "a condition of verify is broken",
+            Self::Interrupted => "interrupted (SIGINT); locks released, nothing half-visible",
+            Self::Terminated => "terminated (SIGTERM); locks released, nothing half-visible",
+        }
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn exit_code(self) -> u8 {

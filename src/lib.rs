@@ -8,15 +8,22 @@
 //! 3  backup/ restore/                    the pipelines
 //! 2  repository/                         the restic format: pure codecs, keys, packs, indexes, trees, locks
 //! 1  backend/                            where the repository is stored: local, object, memory, decorators
-//! 0  error.rs clock.rs random.rs report/ what every floor may use
+//! 0  error.rs clock.rs random.rs host.rs pattern.rs report/ what every floor may use
 //! ```
 
 pub mod backend;
 pub mod backup;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod error;
+pub mod host;
+pub mod ops;
 pub mod pattern;
 pub mod random;
 pub mod report;
 pub mod repository;
 pub mod restore;
+pub mod sequence;
+pub mod signals;
+pub mod stores;

@@ -1,1 +1,93 @@
-fn main() {}
+//! Process entry: arguments and environment → configuration → operations → exit code.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use volmover::cli::{self, Call, CommandLine};
+use volmover::clock::{Clock, SystemClock};
+use volmover::config::Config;
+use volmover::config::env::{Lookup, process_environment};
+use volmover::config::limits::Limits;
+use volmover::config::secret::Secret;
+use volmover::error::{Error, Result};
+use volmover::random::SystemRandom;
+use volmover::report::{self, Choice, Monitor, Sinks};
+use volmover::sequence;
+use volmover::signals::Interruption;
+use volmover::stores::Surroundings;
+
+fn main() -> ExitCode {
+    let sinks = Sinks::standard();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    // Whoever fails before the configuration is known is heard as text.
+    let plain = Choice { json: false, terminal: false, frames_per_second: None };
+    let early = report::select(plain, Arc::clone(&sinks), Arc::clone(&clock));
+    match cli::parse(std::env::args_os()) {
+        Ok(CommandLine::Show { text, exit_code }) => {
+            early.output(&text);
+            ExitCode::from(exit_code)
+        }
+        Ok(CommandLine::Run(call)) => match configure(&call) {
+            Ok((config, warnings)) => run(&config, &call, &warnings, &sinks, clock),
+            Err(error) => fail(early.as_ref(), &error),
+        },
+        Err(error) => fail(early.as_ref(), &error),
+    }
+}
+
+fn configure(call: &Call) -> Result<(Config, Vec<String>)> {
+    let lookup = Lookup::new(call.options.clone(), process_environment())?;
+    let limits = Limits::of_this_process();
+    let config = Config::parse(&lookup, call.personality, &call.operations, &limits)?;
+    Ok((config, lookup.warnings()))
+}
+
+fn run(
+    config: &Config,
+    call: &Call,
+    warnings: &[String],
+    sinks: &Arc<Sinks>,
+    clock: Arc<dyn Clock>,
+) -> ExitCode {
+    let terminal = std::io::stderr().is_terminal();
+    let choice =
+        Choice { json: config.output.json, terminal, frames_per_second: config.output.frames_per_second };
+    let monitor = report::select(choice, Arc::clone(sinks), Arc::clone(&clock));
+    let outcome = start(config, call, warnings, &monitor, clock);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(monitor.as_ref(), &error),
+    }
+}
+
+fn start(
+    config: &Config,
+    call: &Call,
+    warnings: &[String],
+    monitor: &Arc<dyn Monitor>,
+    clock: Arc<dyn Clock>,
+) -> Result<()> {
+    let log = report::log::Log {
+        monitor: Arc::clone(monitor),
+        clock: Arc::clone(&clock),
+        secrets: config.secrets().map(Secret::text).collect(),
+    };
+    report::log::start(&config.output.log_filter, log)?;
+    for warning in warnings {
+        monitor.warn(warning);
+    }
+    let interruption = Interruption::watch()?;
+    let around = Surroundings {
+        clock,
+        random: Arc::new(SystemRandom),
+        monitor: Arc::clone(monitor),
+        stop: Arc::clone(interruption.stop()),
+    };
+    sequence::run(config, &call.operations, &around, &interruption).map_err(|error| interruption.judge(error))
+}
+
+fn fail(monitor: &dyn Monitor, error: &Error) -> ExitCode {
+    monitor.failed(error);
+    ExitCode::from(error.kind.exit_code())
+}

@@ -10,7 +10,7 @@ use super::layout::path_of;
 use crate::error::{Error, ErrorKind};
 
 /// What a caller can do about a failed request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BackendErrorKind {
     /// The file (or the bucket, or the folder) does not exist.
     NotFound,

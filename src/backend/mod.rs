@@ -8,10 +8,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub mod dry_run;
 mod error;
+pub mod fault;
 pub mod layout;
+pub mod limit;
 pub mod local;
 pub mod memory;
+pub mod object;
+mod pause;
+pub mod record;
+pub mod retry;
+#[cfg(test)]
+mod testing;
+pub mod throttle;
 
 pub use error::{BackendError, BackendErrorKind, BackendResult};
 
@@ -103,7 +113,8 @@ pub trait Backend: Send + Sync {
     /// get `Exists`. Local: `link`; S3: `If-None-Match`, and where a store refuses that: write, wait, read back.
     fn write_new(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()>;
 
-    /// Deletes a file. A file that is not there is `NotFound`.
+    /// Deletes a file. A file that is not there is `NotFound`; a store that would need a request more to
+    /// know that (S3) may say `Ok`.
     fn delete(&self, kind: FileType, name: &str) -> BackendResult<()>;
 
     /// Deletes many files; one result a name, in order. For a name that is not there a store that deletes

@@ -87,6 +87,133 @@ impl Rabin {
     }
 }
 
+/// How many places are searched in one loop: enough to hide the latency of the table look-ups.
+const LANES: usize = 4;
+/// A shorter stretch is not shared out among lanes.
+const LANE_BYTES_MIN: usize = 64 << 10;
+
+/// One of the places that are searched side by side.
+#[derive(Clone, Copy, Default)]
+struct Lane {
+    from: usize,
+    at: usize,
+    to: usize,
+    digest: u64,
+}
+
+impl Rabin {
+    /// All cut places from `from` to `to` (not included), but for those that lie less than a minimum behind
+    /// another: the same as `find` again and again, at several places at once. Runs are in no order.
+    fn find_all(&self, data: &[u8], from: usize, to: usize) -> Vec<Run> {
+        let mut runs = Vec::new();
+        let mut lanes = [Lane::default(); LANES];
+        let share = to.saturating_sub(from).div_ceil(LANES).max(LANE_BYTES_MIN);
+        for (number, lane) in lanes.iter_mut().enumerate() {
+            let start = (from + number * share).min(to);
+            *lane = self.lane(data, start, (start + share).min(to));
+        }
+        loop {
+            self.share_out(data, &mut lanes, &mut runs);
+            let steps = lanes.iter().map(|lane| lane.to - lane.at).min().unwrap_or(0);
+            if steps == 0 {
+                break;
+            }
+            self.step_all(data, &mut lanes, steps);
+            for lane in &mut lanes {
+                if lane.at < lane.to && lane.digest & CUT_MASK == 0 {
+                    runs.push(Run { from: lane.from as u64, to: lane.at as u64, cut: true });
+                    let next = (lane.at + CHUNK_BYTES_MIN as usize).min(lane.to);
+                    *lane = self.lane(data, next, lane.to);
+                }
+            }
+        }
+        for lane in lanes {
+            self.finish_lane(data, lane, &mut runs);
+        }
+        runs
+    }
+
+    /// A lane that begins at `from`, its window filled.
+    fn lane(&self, data: &[u8], from: usize, to: usize) -> Lane {
+        let window = if from < to { data.get(from - WINDOW_BYTES..from) } else { None };
+        let digest = window.unwrap_or_default().iter().fold(0, |digest, byte| self.append(digest, *byte));
+        Lane { from, at: from, to, digest }
+    }
+
+    /// A lane at its end takes half of the longest that is left.
+    fn share_out(&self, data: &[u8], lanes: &mut [Lane; LANES], runs: &mut Vec<Run>) {
+        while let Some(done) = lanes.iter().position(|lane| lane.at >= lane.to) {
+            let longest = lanes.iter_mut().max_by_key(|lane| lane.to - lane.at);
+            let Some(longest) = longest.filter(|lane| lane.to - lane.at >= 2 * LANE_BYTES_MIN) else {
+                return;
+            };
+            let (middle, to) = (longest.at + (longest.to - longest.at) / 2, longest.to);
+            longest.to = middle;
+            if let Some(lane) = lanes.get_mut(done) {
+                push_run(runs, lane.from, lane.to, false);
+                *lane = self.lane(data, middle, to);
+            }
+        }
+    }
+
+    /// Moves all lanes on by `steps` bytes, or to the first cut place of any.
+    #[expect(clippy::indexing_slicing, reason = "all slices are cut to the number of steps before the loop")]
+    fn step_all(&self, data: &[u8], lanes: &mut [Lane; LANES], steps: usize) {
+        let entering: [&[u8]; LANES] = lanes.map(|lane| &data[lane.at..lane.at + steps - 1]);
+        let leaving: [&[u8]; LANES] =
+            lanes.map(|lane| &data[lane.at - WINDOW_BYTES..lane.at - WINDOW_BYTES + steps - 1]);
+        let [e0, e1, e2, e3] = entering;
+        let [l0, l1, l2, l3] = leaving;
+        let [mut d0, mut d1, mut d2, mut d3] = lanes.map(|lane| lane.digest);
+        let length = e0.len().min(e1.len()).min(e2.len()).min(e3.len());
+        let mut moved = length;
+        for position in 0..length {
+            let cut = |digest: u64| digest & CUT_MASK == 0;
+            if cut(d0) | cut(d1) | cut(d2) | cut(d3) {
+                moved = position;
+                break;
+            }
+            d0 = self.slide(d0, l0[position], e0[position]);
+            d1 = self.slide(d1, l1[position], e1[position]);
+            d2 = self.slide(d2, l2[position], e2[position]);
+            d3 = self.slide(d3, l3[position], e3[position]);
+        }
+        for (lane, digest) in lanes.iter_mut().zip([d0, d1, d2, d3]) {
+            lane.at += moved;
+            lane.digest = digest;
+        }
+        if moved == length && lanes.iter().all(|lane| lane.digest & CUT_MASK != 0) {
+            self.step_last(data, lanes);
+        }
+    }
+
+    /// The last byte of a stretch has been looked at: moves beyond it, where a window may end with the data.
+    fn step_last(&self, data: &[u8], lanes: &mut [Lane; LANES]) {
+        for lane in lanes {
+            let bytes = (data.get(lane.at - WINDOW_BYTES), data.get(lane.at));
+            if let (Some(leaves), Some(enters)) = bytes {
+                lane.digest = self.slide(lane.digest, *leaves, *enters);
+            }
+            lane.at += 1;
+        }
+    }
+
+    fn finish_lane(&self, data: &[u8], mut lane: Lane, runs: &mut Vec<Run>) {
+        while let Some(cut) = self.find(data, lane.at, lane.to) {
+            push_run(runs, lane.from, cut, true);
+            lane.at = (cut + CHUNK_BYTES_MIN as usize).min(lane.to);
+            lane.from = lane.at;
+        }
+        push_run(runs, lane.from, lane.to, false);
+    }
+}
+
+fn push_run(runs: &mut Vec<Run>, from: usize, to: usize, cut: bool) {
+    if cut || from < to {
+        runs.push(Run { from: from as u64, to: to as u64, cut });
+    }
+}
+
 /// Ends from `from` up to `to` were looked at: none is a cut place but `to` itself when `cut` is set; without
 /// `cut`, `to` is not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,12 +245,18 @@ impl<B: SegmentBytes> Segment<B> {
     /// Looks for cut places from `from` on (a position in the file; earlier ones are left for `resolve`).
     pub fn scan(rabin: &Rabin, bytes: B, start: u64, from: u64) -> Self {
         let mut segment = Self { bytes, start, runs: Vec::new() };
-        let mut from = from.max(start + 1).max(WINDOW_BYTES as u64);
-        let end = segment.end();
-        while from <= end {
-            let run = segment.look(rabin, from, end + 1);
-            segment.runs.push(run);
-            from = if run.cut { run.to + CHUNK_BYTES_MIN } else { run.to };
+        let from = from.max(start + 1).max(WINDOW_BYTES as u64);
+        let base = start - segment.bytes.window_bytes() as u64;
+        let end = segment.end() + 1;
+        if from < end {
+            let data = segment.bytes.with_window();
+            let mut runs = rabin.find_all(data, (from - base) as usize, (end - base) as usize);
+            for run in &mut runs {
+                run.from += base;
+                run.to += base;
+            }
+            runs.sort_unstable_by_key(|run| (run.to, run.from));
+            segment.runs = runs;
         }
         segment
     }

@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use super::exclude::IgnoreFile;
 use super::run::lock;
 use crate::repository::tree::{Node, Tree};
 
@@ -16,12 +17,15 @@ pub struct Directory {
     pub path: PathBuf,
     /// The directory above, and the place in it; `None` for the root.
     pub above: Option<(Arc<Directory>, usize)>,
+    /// The device that it lies on.
+    pub device: u64,
     /// Its own node, still without subtree.
     pub node: Mutex<Option<Node>>,
     /// Its node in the parent snapshot.
     pub previous: Option<Node>,
     /// Its tree in the parent snapshot.
     pub previous_tree: Option<Arc<Tree>>,
+    ignore_files: OnceLock<Vec<Arc<IgnoreFile>>>,
     slots: Mutex<Vec<Option<Node>>>,
     open: AtomicUsize,
 }
@@ -37,12 +41,31 @@ impl Directory {
     ) -> Self {
         Self {
             path,
+            device: node.device_id,
+            ignore_files: OnceLock::new(),
             above,
             node: Mutex::new(Some(node)),
             previous,
             previous_tree,
             slots: Mutex::default(),
             open: AtomicUsize::new(0),
+        }
+    }
+
+    /// The ignore files that hold for its entries: its own and those from above.
+    pub fn ignore_files(&self) -> &[Arc<IgnoreFile>] {
+        match (self.ignore_files.get(), &self.above) {
+            (Some(files), _) => files,
+            (None, Some((above, _))) => above.ignore_files(),
+            (None, None) => &[],
+        }
+    }
+
+    /// Adds ignore files of its own to those from above; once, before its entries are looked at.
+    pub fn add_ignore_files(&self, own: Vec<IgnoreFile>) {
+        if !own.is_empty() {
+            let all = self.ignore_files().iter().cloned().chain(own.into_iter().map(Arc::new));
+            let _ = self.ignore_files.set(all.collect());
         }
     }
 

@@ -1,9 +1,7 @@
 //! One entry of the file system → its node: what `stat`, `readlink` and `listxattr` say of it.
 //!
-//! User and group names come from `/etc/passwd` and `/etc/group` as files, because a static binary has no
-//! name services. Content is not read here.
+//! Content is not read here.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,47 +10,8 @@ use jiff::tz::TimeZone;
 use rustix::fs::{Stat, lgetxattr, llistxattr};
 use rustix::io::Errno;
 
+use crate::host::Names;
 use crate::repository::tree::{Node, NodeKind, NodeTime, Xattr, go_mode};
-
-/// Names of users and groups by id.
-#[derive(Debug, Default)]
-pub struct Names {
-    users: HashMap<u32, String>,
-    groups: HashMap<u32, String>,
-}
-
-impl Names {
-    /// Reads `etc/passwd` and `etc/group` below `root`; a missing file names nobody.
-    #[must_use]
-    pub fn read(root: &Path) -> Self {
-        let read = |file| std::fs::read_to_string(root.join(file)).unwrap_or_default();
-        Self { users: by_id(&read("etc/passwd")), groups: by_id(&read("etc/group")) }
-    }
-
-    /// The user's name.
-    #[must_use]
-    pub fn user(&self, uid: u32) -> Option<&str> {
-        self.users.get(&uid).map(String::as_str)
-    }
-
-    fn group(&self, gid: u32) -> Option<&str> {
-        self.groups.get(&gid).map(String::as_str)
-    }
-}
-
-/// Lines `name:password:id:…`; the first line of an id counts.
-fn by_id(file: &str) -> HashMap<u32, String> {
-    let mut names = HashMap::new();
-    for line in file.lines() {
-        let mut fields = line.split(':');
-        if let (Some(name), Some(_), Some(Ok(id))) =
-            (fields.next(), fields.next(), fields.next().map(str::parse))
-        {
-            names.entry(id).or_insert_with(|| name.to_owned());
-        }
-    }
-    names
-}
 
 /// Makes nodes.
 #[derive(Debug)]
@@ -133,18 +92,5 @@ fn sized(buffer: &mut Vec<u8>, read: impl Fn(&mut [u8]) -> Result<usize, Errno>)
             Err(Errno::RANGE) => {}
             done => return done,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_come_from_files() {
-        let users = by_id("root:x:0:0:root:/root:/bin/sh\nbad line\napp:x:1000:1000::/:\ntoor:x:0:0::/:\n");
-        assert_eq!(users.get(&0).map(String::as_str), Some("root"));
-        assert_eq!(users.get(&1000).map(String::as_str), Some("app"));
-        assert_eq!(users.len(), 2);
     }
 }

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use rustix::fs::Stat;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Count, Monitor};
 use crate::repository::index::Index;
@@ -115,7 +117,6 @@ pub struct Saved {
 pub struct Stages<'a> {
     run: &'a Run<'a>,
     options: &'a Options,
-    excludes: &'a Excludes,
     maker: &'a NodeMaker,
     index: &'a Index,
     parent: Option<&'a ParentTrees<'a>>,
@@ -126,6 +127,7 @@ pub struct Stages<'a> {
     queue: Queue,
     counts: Counts,
     root: Mutex<Option<Id>>,
+    root_device: u64,
 }
 
 /// Saves `options.source`, and returns when all of it is durable and indexed. `parent` is the root tree to
@@ -138,6 +140,7 @@ pub fn save(
     monitor: &dyn Monitor,
     stop: &AtomicBool,
 ) -> Result<Saved> {
+    let stat = stat_source(&options.source)?;
     let run = Run::new(stop);
     let rabin = Rabin::new(repository.config().chunker_polynomial);
     let parents = ParentTrees::new(repository, index);
@@ -145,7 +148,6 @@ pub fn save(
     let stages = Stages {
         run: &run,
         options,
-        excludes: &options.excludes,
         maker: &options.maker,
         index,
         parent: parent.is_some().then_some(&parents),
@@ -156,8 +158,9 @@ pub fn save(
         queue: Queue::default(),
         counts: Counts::default(),
         root: Mutex::new(None),
+        root_device: stat.st_dev,
     };
-    let root = root_directory(&stages, repository, parent)?;
+    let root = root_directory(&stages, repository, parent, &stat);
     stages.frontier.push(std::iter::once(Work::List(root)));
     let finished = std::thread::scope(|scope| {
         for _ in 0..options.plan.store.uploads {
@@ -175,17 +178,21 @@ pub fn save(
     Ok(Saved { tree, counts, added: store.added })
 }
 
+fn stat_source(source: &Path) -> Result<Stat> {
+    rustix::fs::stat(source).map_err(|error| {
+        Error::new(ErrorKind::Other, "cannot read the source")
+            .at(source.display().to_string())
+            .because(std::io::Error::from(error))
+    })
+}
+
 fn root_directory(
     stages: &Stages<'_>,
     repository: &Repository,
     parent: Option<Id>,
-) -> Result<Arc<Directory>> {
+    stat: &Stat,
+) -> Arc<Directory> {
     let source = &stages.options.source;
-    let stat = rustix::fs::stat(source).map_err(|error| {
-        Error::new(ErrorKind::Other, "cannot read the source")
-            .at(source.display().to_string())
-            .because(std::io::Error::from(error))
-    })?;
     let previous_tree = match parent {
         None => None,
         Some(id) => match parent_root(stages, repository, &id) {
@@ -196,10 +203,10 @@ fn root_directory(
             }
         },
     };
-    let node = stages.maker.node(b"", &stat);
+    let node = stages.maker.node(b"", stat);
     // Opened through its links, if it is one: the source is the user's choice.
     let path = std::fs::canonicalize(source).unwrap_or_else(|_| source.clone());
-    Ok(Arc::new(Directory::new(path, None, node, None, previous_tree)))
+    Arc::new(Directory::new(path, None, node, None, previous_tree))
 }
 
 fn parent_root(

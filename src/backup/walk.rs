@@ -124,7 +124,18 @@ fn list(stages: &Stages<'_>, reader: &mut Reader<'_>, directory: &Arc<Directory>
             return leave_out(stages, directory);
         }
     };
-    names.retain(|name| !stages.excludes.name(directory, name));
+    let excludes = &stages.options.excludes;
+    excludes.names(directory, &mut names);
+    let mut ignore_files = Vec::new();
+    for (path, file) in excludes.read_ignore_files(directory, &names) {
+        match file {
+            Ok(file) => ignore_files.push(file),
+            Err(cause) => {
+                stages.item_failed("archival", &path, &format!("cannot use the ignore file: {cause}"))
+            }
+        }
+    }
+    directory.add_ignore_files(ignore_files);
     names.sort_unstable();
     if directory.expect(names.len()) {
         stages.queue.push(Task::Tree(Arc::clone(directory)));
@@ -195,7 +206,7 @@ fn entry(
             return None;
         }
     };
-    if stages.excludes.entry(path, &stat) {
+    if stages.options.excludes.entry(directory, stages.root_device, path, &stat) {
         skip(stages);
         return None;
     }

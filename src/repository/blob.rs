@@ -194,7 +194,7 @@ impl Opener {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
-    use crate::random::{Random as _, SystemRandom};
+    use crate::random::SystemRandom;
     use crate::repository::crypto::SealKey;
 
     fn round_trip(kind: BlobType, version: u32, compression: Compression, plain: &[u8]) -> SealedLength {

@@ -25,6 +25,7 @@ use super::Repository;
 use super::id::Id;
 use crate::backend::{BackendErrorKind, FileType, Listed};
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::Holder;
 use crate::report::Monitor;
 
 /// How often a lock is refreshed.
@@ -72,23 +73,6 @@ pub struct LockFile {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(id: &u32) -> bool {
     *id == 0
-}
-
-/// Who takes a lock: this host, user and process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// The kernel's host name.
-    pub hostname: String,
-    /// The user's name, empty without a passwd entry.
-    pub username: String,
-    /// The process.
-    pub pid: i32,
-    /// The user's id.
-    pub uid: u32,
-    /// The group's id.
-    pub gid: u32,
-    /// Whether process ids mean nothing to others here: inside a container.
-    pub contained: bool,
 }
 
 impl LockFile {

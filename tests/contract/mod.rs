@@ -131,7 +131,21 @@ fn missing_is_not_found(backend: &dyn Backend) {
         assert_eq!(kind_of(backend.read(kind, &name)), BackendErrorKind::NotFound, "read {kind:?}");
         let range = backend.read_range(kind, &name, 3, 4);
         assert_eq!(kind_of(range), BackendErrorKind::NotFound, "read a range of {kind:?}");
-        assert_eq!(kind_of(backend.delete(kind, &name)), BackendErrorKind::NotFound, "delete {kind:?}");
+        if let Err(error) = backend.delete(kind, &name) {
+            assert_eq!(error.kind, BackendErrorKind::NotFound, "delete {kind:?}: {error}");
+        }
+    }
+}
+
+/// For stores that can tell without another request: S3 says that the delete of what is missing is done.
+pub(crate) fn contract_tells_deletes(backend: &dyn Backend) {
+    backend.create().unwrap();
+    for kind in FileType::FOLDERS.into_iter().chain([FileType::Config]) {
+        assert_eq!(
+            kind_of(backend.delete(kind, &name_of("missing"))),
+            BackendErrorKind::NotFound,
+            "{kind:?}"
+        );
     }
 }
 

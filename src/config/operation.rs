@@ -1,0 +1,140 @@
+//! The operations by name, and as whom the program was called.
+//!
+//! Every name of the contract is known here. What is not built yet is refused by name before anything runs:
+//! a sequence that would stop in its middle must not begin.
+
+use std::path::Path;
+
+use super::nearest;
+use crate::error::{Error, Result};
+
+/// One verb of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Create a repository.
+    Init,
+    /// Save `DATA_DIR`.
+    Backup,
+    /// Write a snapshot into `DATA_DIR`.
+    Restore,
+    /// List snapshots.
+    Snapshots,
+}
+
+/// As whom the program was called; the defaults of a few variables and some lines depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Personality {
+    /// `/mover-restic/entry.sh`: the mover of VolSync.
+    Mover,
+    /// Any other name: the command-line tool.
+    Tool,
+}
+
+/// What can be done now.
+pub const OPERATIONS: [Operation; 4] =
+    [Operation::Init, Operation::Backup, Operation::Restore, Operation::Snapshots];
+
+/// Names of the contract that cannot be done yet.
+const PLANNED: [&str; 11] = [
+    "forget",
+    "prune",
+    "check",
+    "verify",
+    "doctor",
+    "unlock",
+    "stats",
+    "report",
+    "ls",
+    "repair-index",
+    "repair-snapshots",
+];
+
+impl Operation {
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+            Self::Snapshots => "snapshots",
+        }
+    }
+
+    /// What it does, in one line.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Init => "create a repository (format 2); an existing one is an error and is not touched",
+            Self::Backup => {
+                "save a snapshot of DATA_DIR; create the repository when it is missing; an empty source is skipped"
+            }
+            Self::Restore => "select a snapshot and restore it into DATA_DIR",
+            Self::Snapshots => "list the snapshots",
+        }
+    }
+
+    /// The operation of that name.
+    ///
+    /// # Errors
+    /// A usage error for a name that is unknown or planned.
+    pub fn parse(name: &str) -> Result<Self> {
+        if let Some(operation) = OPERATIONS.into_iter().find(|operation| operation.name() == name) {
+            return Ok(operation);
+        }
+        let names = OPERATIONS.map(Self::name);
+        if PLANNED.contains(&name) {
+            return Err(Error::usage("operation not supported yet")
+                .at(name)
+                .then(format!("Supported: {}", names.join(", "))));
+        }
+        let next = match nearest::of(name, names.into_iter().chain(PLANNED)) {
+            Some(near) => format!("Did you mean {near}? volmover --help lists the operations"),
+            None => format!("Supported: {}", names.join(", ")),
+        };
+        Err(Error::usage("unknown operation").at(name).then(next))
+    }
+}
+
+impl Personality {
+    /// By the name of the program (`argv[0]`).
+    #[must_use]
+    pub fn of(program: &Path) -> Self {
+        if program.file_name().is_some_and(|name| name == "entry.sh") { Self::Mover } else { Self::Tool }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn names() {
+        for operation in OPERATIONS {
+            assert_eq!(Operation::parse(operation.name()), Ok(operation));
+        }
+        for name in PLANNED {
+            let error = Operation::parse(name).unwrap_err();
+            assert_eq!(error.kind.exit_code(), 2);
+            assert!(
+                error.to_string().starts_with(&format!("operation not supported yet: {name}. ")),
+                "{error}"
+            );
+        }
+        let error = Operation::parse("bakcup").unwrap_err().to_string();
+        assert!(error.contains("unknown operation: bakcup. Did you mean backup?"), "{error}");
+        let error = Operation::parse("frobnicate").unwrap_err().to_string();
+        assert!(error.contains("Supported: init, backup, restore, snapshots"), "{error}");
+    }
+
+    #[test]
+    fn personalities() {
+        assert_eq!(Personality::of(Path::new("/mover-restic/entry.sh")), Personality::Mover);
+        assert_eq!(Personality::of(Path::new("entry.sh")), Personality::Mover);
+        for name in ["volmover", "/usr/bin/volmover", "", "/entry.sh/volmover"] {
+            assert_eq!(Personality::of(Path::new(name)), Personality::Tool, "{name}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The operations, one verb a file; each opens with what it does and which lock it takes.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::error::Result;
+use crate::report::Monitor;
+use crate::repository::Repository;
+use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
+
+pub mod backup;
+pub mod init;
+pub mod snapshots;
+
+/// What every operation on an open repository gets.
+pub struct Session<'a> {
+    /// The repository.
+    pub repository: Arc<Repository>,
+    /// How locks are taken.
+    pub locks: &'a LockOptions,
+    /// Who is told.
+    pub monitor: &'a dyn Monitor,
+    /// Set when the run must end: SIGINT, SIGTERM.
+    pub stop: &'a AtomicBool,
+    /// Is given every lock that is taken, to be given back should the run hang at its end.
+    pub held: Box<dyn Fn(Releaser) + Sync + 'a>,
+    /// The machine's share of this run.
+    pub limits: Limits,
+}
+
+/// The machine's share of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The budget for everything in flight, in bytes (`MOVER_MEMORY`).
+    pub memory_bytes: u64,
+    /// Threads that compute (`MOVER_THREADS`).
+    pub threads: usize,
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Session({:?})", self.repository)
+    }
+}
+
+impl Session<'_> {
+    /// Takes a lock, runs `work` under it and gives it back, also when `work` fails.
+    pub fn locked<T>(&self, mode: LockMode, work: impl FnOnce(&Lock) -> Result<T>) -> Result<T> {
+        let lock = Lock::acquire(&self.repository, mode, self.locks, self.monitor, self.stop)?;
+        (self.held)(lock.releaser());
+        let done = work(&lock);
+        let released = lock.release();
+        let done = done?;
+        released.map(|()| done)
+    }
+}

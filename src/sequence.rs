@@ -1,0 +1,270 @@
+//! The operations of one run, in the order given, on one opened repository; the first failure ends it.
+//!
+//! Here the configuration becomes the options of operations, and here it is decided whether a missing
+//! repository is created, an empty source skipped, a partial backup accepted. The repository is opened once,
+//! by the first operation that needs it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::backend::Backend;
+use crate::backup::exclude::{ExcludeOptions, Excludes};
+use crate::backup::parent::Ignore;
+use crate::config::operation::{Operation, Personality};
+use crate::config::secret::Secret;
+use crate::config::{Config, OnMissing, Verdict};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::{Holder, Names};
+use crate::ops::backup::BackupOptions;
+use crate::ops::snapshots::SnapshotsOptions;
+use crate::ops::{self, Limits, Session};
+use crate::random::random_array;
+use crate::report::{Monitor, Operation as Reported};
+use crate::repository::Repository;
+use crate::repository::key::ScryptCost;
+use crate::repository::lock::{LockOptions, REFRESH};
+use crate::repository::open::{Access, Origin};
+use crate::signals::Interruption;
+use crate::stores::{self, Surroundings};
+
+/// One run of the program.
+pub struct Sequence<'a> {
+    config: &'a Config,
+    around: &'a Surroundings,
+    interruption: &'a Interruption,
+    password: Secret,
+    locks: LockOptions,
+    repository: Option<Arc<Repository>>,
+}
+
+/// Runs `operations`.
+pub fn run(
+    config: &Config,
+    operations: &[Operation],
+    around: &Surroundings,
+    interruption: &Interruption,
+) -> Result<()> {
+    config.repository.url.require_served()?;
+    let holder = Holder::this_process(&Names::read(std::path::Path::new("/")));
+    let locks = LockOptions { holder, wait: config.run.lock_wait, refresh: REFRESH };
+    let password = config.repository.password.fetch()?;
+    let mut sequence = Sequence { config, around, interruption, password, locks, repository: None };
+    sequence.refuse_what_is_not_built(operations)?;
+    sequence.jitter()?;
+    for operation in operations {
+        sequence.step(*operation)?;
+    }
+    Ok(())
+}
+
+impl Sequence<'_> {
+    fn step(&mut self, operation: Operation) -> Result<()> {
+        let done = match operation {
+            Operation::Init => self.init(),
+            Operation::Backup => self.backup(),
+            Operation::Restore => self.restore(),
+            Operation::Snapshots => self.snapshots(),
+        };
+        self.monitor().end();
+        done
+    }
+
+    fn monitor(&self) -> &dyn Monitor {
+        self.around.monitor.as_ref()
+    }
+
+    /// Retention is asked for and cannot be done: better no backup at all than one that never forgets.
+    fn refuse_what_is_not_built(&self, operations: &[Operation]) -> Result<()> {
+        if operations.contains(&Operation::Backup) && self.config.backup.forget_options.is_some() {
+            return Err(Error::usage("forget is not supported yet")
+                .at("FORGET_OPTIONS")
+                .then("Unset it, and run restic forget on this repository"));
+        }
+        Ok(())
+    }
+
+    /// Waits a random time up to `MOVER_JITTER`.
+    fn jitter(&self) -> Result<()> {
+        let most = self.config.run.jitter;
+        let share = u64::from_le_bytes(random_array(self.around.random.as_ref())?) as f64 / u64::MAX as f64;
+        let until = self.around.clock.elapsed() + most.mul_f64(share);
+        while self.around.clock.elapsed() < until {
+            if self.around.stop.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Interrupted, "interrupted before the first operation"));
+            }
+            let left = until.saturating_sub(self.around.clock.elapsed());
+            self.around.clock.sleep(left.min(Duration::from_millis(200)));
+        }
+        Ok(())
+    }
+
+    fn access(&self) -> Access<'_> {
+        Access {
+            password: self.password.bytes(),
+            key_hint: self.config.repository.key_hint.as_deref(),
+            compression: self.config.repository.compression,
+            scrypt: ScryptCost::RESTIC,
+            host_and_user: (&self.locks.holder.hostname, &self.locks.holder.username),
+            clock: Arc::clone(&self.around.clock),
+            random: Arc::clone(&self.around.random),
+        }
+    }
+
+    fn connect(&self) -> Result<Arc<dyn Backend>> {
+        stores::connect(self.config, self.around)
+    }
+
+    /// The repository, opened by the first who asks; created when it is missing and `create` allows it.
+    fn repository(&mut self, create: bool) -> Result<Arc<Repository>> {
+        if let Some(repository) = &self.repository {
+            return Ok(Arc::clone(repository));
+        }
+        let backend = self.connect()?;
+        let create = create
+            && self.config.repository.on_missing == OnMissing::Create
+            && self.config.repository.id_prefix.is_none()
+            && !self.config.run.dry_run;
+        let repository = if create {
+            let (repository, origin) = Repository::open_or_create(backend, &self.access())?;
+            if origin == Origin::Created {
+                self.monitor().initialized(&ops::init::summary(&repository));
+            }
+            repository
+        } else {
+            Repository::open(backend, &self.access())?
+        };
+        self.require_id(&repository)?;
+        let repository = Arc::new(repository);
+        self.repository = Some(Arc::clone(&repository));
+        Ok(repository)
+    }
+
+    /// `MOVER_REPOSITORY_ID`: a path that is not mounted must not pass for the repository.
+    fn require_id(&self, repository: &Repository) -> Result<()> {
+        let found = &repository.config().id;
+        match &self.config.repository.id_prefix {
+            Some(wanted) if !found.starts_with(wanted.as_str()) => {
+                Err(Error::new(ErrorKind::Other, "this is another repository")
+                    .at(repository.backend().location())
+                    .because(format!("its id is {found}, MOVER_REPOSITORY_ID is {wanted}"))
+                    .then("Check RESTIC_REPOSITORY and what is mounted there"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn session(&self, repository: Arc<Repository>) -> Session<'_> {
+        Session {
+            repository,
+            locks: &self.locks,
+            monitor: self.monitor(),
+            stop: &self.around.stop,
+            held: Box::new(|releaser| self.interruption.hold(releaser)),
+            limits: Limits {
+                memory_bytes: self.config.performance.memory_bytes,
+                threads: self.config.performance.threads,
+            },
+        }
+    }
+
+    fn init(&mut self) -> Result<()> {
+        self.monitor().begin(Reported::Other);
+        let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
+        self.monitor().initialized(&summary);
+        self.repository = Some(Arc::new(repository));
+        Ok(())
+    }
+
+    fn backup(&mut self) -> Result<()> {
+        if ops::backup::is_empty(&self.config.data_dir)? {
+            self.monitor().line("== Directory is empty skipping backup ===");
+            return self.nothing("the source is empty", &self.config.data_dir.display().to_string());
+        }
+        let repository = self.repository(true)?;
+        self.monitor().begin(Reported::Backup);
+        let options = self.backup_options()?;
+        let backup = ops::backup::run(&self.session(repository), options)?;
+        self.monitor().backed_up(&backup.summary);
+        if backup.shrunk {
+            self.monitor()
+                .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot");
+        }
+        match (backup.summary.errors, self.config.backup.on_partial) {
+            (0, _) => Ok(()),
+            (errors, Verdict::Accept) => {
+                self.monitor().warn(&format!("{errors} items of the source could not be read"));
+                Ok(())
+            }
+            (errors, Verdict::Fail) => Err(Error::new(ErrorKind::Partial, "the snapshot is partial")
+                .at(self.config.data_dir.display().to_string())
+                .because(format!("{errors} items of the source could not be read"))
+                .then("See the lines above; MOVER_PARTIAL=accept takes such backups as done")),
+        }
+    }
+
+    fn nothing(&self, what: &str, place: &str) -> Result<()> {
+        match self.config.run.on_empty {
+            Verdict::Accept => Ok(()),
+            Verdict::Fail => Err(Error::new(ErrorKind::Nothing, what)
+                .at(place)
+                .because("MOVER_ON_EMPTY=fail")
+                .then("Check that the right volume and repository are used")),
+        }
+    }
+
+    fn backup_options(&self) -> Result<BackupOptions> {
+        let Config { identity, backup, performance: _, output, .. } = self.config;
+        let excludes = &backup.excludes;
+        let marker = |marker: &crate::config::excludes::Marker| match marker.header.as_str() {
+            "" => marker.name.clone(),
+            header => format!("{}:{header}", marker.name),
+        };
+        let rules = ExcludeOptions {
+            patterns: excludes.patterns.clone(),
+            folded_patterns: excludes.patterns_any_case.clone(),
+            caches: excludes.caches,
+            if_present: excludes.if_present.iter().map(marker).collect(),
+            larger_than: excludes.larger_than_bytes,
+            one_file_system: !excludes.other_file_systems,
+            ignore_files: excludes.ignore_files.clone(),
+        };
+        Ok(BackupOptions {
+            source: self.config.data_dir.clone(),
+            host: identity.host.filter().unwrap_or_default().to_owned(),
+            path: identity.path.filter().unwrap_or_default().to_owned(),
+            tags: identity.tags.clone(),
+            excludes: Excludes::new(rules)?,
+            exclude_patterns: excludes.patterns.clone(),
+            ignore: Ignore { ctime: backup.ignore_ctime, inode: backup.ignore_inode },
+            readers: backup.read_concurrency.clamp(1, 64),
+            pack_bytes: self.config.repository.pack_bytes as usize,
+            tree_zone: output.zones.trees.clone(),
+            zone: output.zones.shown.clone(),
+            shrink_percent_max: backup.max_shrink_percent,
+            dry_run: self.config.run.dry_run,
+        })
+    }
+
+    fn restore(&mut self) -> Result<()> {
+        let create = self.config.personality == Personality::Mover;
+        let repository = self.repository(create)?;
+        let _ = repository;
+        Ok(())
+    }
+
+    fn snapshots(&mut self) -> Result<()> {
+        let repository = self.repository(false)?;
+        let Config { identity, output, .. } = self.config;
+        let options = SnapshotsOptions {
+            host: identity.host.filter().filter(|_| identity.host_is_set).map(str::to_owned),
+            path: identity.path.filter().filter(|_| identity.path_is_set).map(str::to_owned),
+            tags: identity.tags.clone(),
+            json: output.json,
+            zone: output.zones.shown.clone(),
+        };
+        let text = ops::snapshots::run(&self.session(repository), &options)?;
+        self.monitor().output(&text);
+        Ok(())
+    }
+}
