@@ -142,23 +142,23 @@ impl<'a> Subject<'a> {
 pub(super) struct Setter<'a> {
     pub(super) run: &'a Run<'a>,
     pub(super) rights: Rights,
-    pub(super) filter: XattrFilter,
+    pub(super) filter: &'a XattrFilter,
 }
 
 impl Setter<'_> {
-    /// Sets all of it, and goes on when a step fails; the first failure is returned. `made`: this run made the
+    /// Sets all of it, and goes on when a step fails; the first failure is returned. `is_new`: this run made the
     /// file with its content and nothing else ever wrote to it, so what is right already needs no call.
     pub(super) fn set(
         &self,
         subject: Subject<'_>,
         meta: &Meta,
         xattrs: &[Xattr],
-        made: bool,
+        is_new: bool,
     ) -> Result<(), Trouble> {
         let stat = subject.stat().map_err(|errno| Trouble::system("read its metadata", errno))?;
         let (chowned, owner) = self.set_owner(subject, meta, &stat);
-        let attributes = self.set_xattrs(subject, xattrs, made);
-        let touched = chowned || !made || !xattrs.is_empty() || self.filter == XattrFilter::All;
+        let attributes = self.set_xattrs(subject, xattrs, is_new);
+        let touched = chowned || !is_new || !xattrs.is_empty() || self.filter.selects(ACL);
         let times = subject.set_times(&times(meta)).map_err(|errno| Trouble::system("set its times", errno));
         let mode = if touched || stat.st_mode & 0o7777 != meta.mode {
             subject.chmod(meta.mode).map_err(|errno| Trouble::system("set its mode", errno))
@@ -190,15 +190,16 @@ impl Setter<'_> {
         }
     }
 
-    fn set_xattrs(&self, subject: Subject<'_>, xattrs: &[Xattr], made: bool) -> Result<(), Trouble> {
+    fn set_xattrs(&self, subject: Subject<'_>, xattrs: &[Xattr], is_new: bool) -> Result<(), Trouble> {
         let mut outcome = Ok(());
         let wanted = xattrs.iter().filter(|xattr| self.filter.selects(&xattr.name));
         for xattr in wanted.clone() {
             let set = subject.set_xattr(xattr);
             outcome = outcome.and(set.or_else(|errno| self.xattr_failed(&xattr.name, errno, "set")));
         }
-        // Of the user's attributes a new file has none; others can be inherited.
-        if self.filter == XattrFilter::None || (made && self.filter == XattrFilter::User) {
+        // A new file has no attributes but those that it inherits.
+        let may_have_others = !is_new || self.filter.selects(ACL) || self.filter.selects(LABEL);
+        if matches!(self.filter, XattrFilter::None) || !may_have_others {
             return outcome;
         }
         let names = match subject.xattr_names() {
@@ -242,12 +243,15 @@ impl Setter<'_> {
 }
 
 const USER: &[u8] = b"user.";
+/// Attributes that a new file inherits: from its directory, and from the system's policy.
+const ACL: &[u8] = b"system.posix_acl_access";
+const LABEL: &[u8] = b"security.selinux";
 
 impl XattrFilter {
-    fn selects(self, name: &[u8]) -> bool {
+    fn selects(&self, name: &[u8]) -> bool {
         match self {
             Self::All => true,
-            Self::User => name.starts_with(USER),
+            Self::Matching(patterns) => patterns.matches(name).matched,
             Self::None => false,
         }
     }

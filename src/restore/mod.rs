@@ -64,15 +64,15 @@ pub enum Overwrite {
 }
 
 /// Which extended attributes are restored (`MOVER_XATTRS`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum XattrFilter {
-    /// `user.*`
-    User,
     /// All that can be set.
     #[default]
     All,
     /// None; what is there stays.
     None,
+    /// Those whose names match, e.g. `user.*`.
+    Matching(Patterns),
 }
 
 /// What to restore, where to, and how.
@@ -171,7 +171,7 @@ impl<'a> Stages<'a> {
             run.monitor.phase("restoring");
             directories::make(run, root, &scan.dirs, options.threads);
         }
-        let setter = Setter { run, rights: Rights::of_this_process(), filter: options.xattrs };
+        let setter = Setter { run, rights: Rights::of_this_process(), filter: &options.xattrs };
         loop {
             self.carry_out(&scan, batch, &setter)?;
             match scan.next_batch(batch_bytes_max)? {

@@ -17,17 +17,12 @@ use crate::repository::snapshot::Snapshot;
 pub enum Selection {
     /// By id, or the beginning of one.
     Id(String),
-    /// The newest, or one before: `latest~n` skips n.
+    /// Counted from the newest.
     Latest {
-        /// How many newer ones are passed over.
-        skip: u64,
-    },
-    /// The newest that is not younger than an instant.
-    AsOf {
-        /// The instant (`RESTORE_AS_OF`).
-        instant: Timestamp,
-        /// How many newer ones are passed over (`SELECT_PREVIOUS`).
-        previous: u64,
+        /// Only snapshots that are not younger than this instant (`RESTORE_AS_OF`).
+        as_of: Option<Timestamp>,
+        /// How many newer ones are passed over (`latest~n`, `SELECT_PREVIOUS`).
+        back: u64,
     },
 }
 
@@ -40,33 +35,6 @@ pub struct Filter {
     pub paths: Option<Vec<String>>,
     /// With all tags of one of these lists; no list: whatever the tags.
     pub tags: Vec<Vec<String>>,
-}
-
-impl Selection {
-    /// Reads `MOVER_SNAPSHOT`: `latest`, `latest~n`, an id or its beginning, each also with `:folder`.
-    pub fn parse(text: &str) -> Result<(Self, Option<String>)> {
-        let (name, folder) = match text.split_once(':') {
-            Some((name, folder)) => (name, Some(folder.to_owned())),
-            None => (text, None),
-        };
-        let invalid = || {
-            Error::usage(format!("invalid snapshot {text:?}")).then(
-                "Accepted are latest, latest~n, and an id or its beginning, each with :folder behind it",
-            )
-        };
-        let selection = match name.strip_prefix("latest") {
-            Some("") => Self::Latest { skip: 0 },
-            Some(rest) => {
-                let skip = rest.strip_prefix('~').and_then(|count| count.parse().ok()).ok_or_else(invalid)?;
-                Self::Latest { skip }
-            }
-            None if !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_hexdigit()) => {
-                Self::Id(name.to_ascii_lowercase())
-            }
-            None => return Err(invalid()),
-        };
-        Ok((selection, folder))
-    }
 }
 
 impl Filter {
@@ -87,10 +55,9 @@ pub fn select(
     selection: &Selection,
     filter: &Filter,
 ) -> Result<Option<(Id, Snapshot)>> {
-    let (skip, as_of) = match selection {
+    let (as_of, back) = match selection {
         Selection::Id(prefix) => return by_id(snapshots, prefix).map(Some),
-        Selection::Latest { skip } => (*skip, None),
-        Selection::AsOf { instant, previous } => (*previous, Some(*instant)),
+        Selection::Latest { as_of, back } => (as_of, *back),
     };
     let in_time = |snapshot: &Snapshot| {
         as_of.is_none_or(|instant| {
@@ -103,7 +70,7 @@ pub fn select(
     let mut eligible: Vec<&(Id, Snapshot)> =
         snapshots.iter().filter(|(_, snapshot)| filter.accepts(snapshot) && in_time(snapshot)).collect();
     eligible.sort_unstable_by(|(a_id, a), (b_id, b)| (b.time.instant(), b_id).cmp(&(a.time.instant(), a_id)));
-    let place = usize::try_from(skip).unwrap_or(usize::MAX);
+    let place = usize::try_from(back).unwrap_or(usize::MAX);
     Ok(eligible.get(place).map(|found| (*found).clone()))
 }
 
@@ -191,6 +158,10 @@ mod tests {
         }
     }
 
+    fn latest(as_of: Option<Timestamp>, back: u64) -> Selection {
+        Selection::Latest { as_of, back }
+    }
+
     fn selected(selection: &Selection, filter: &Filter) -> Option<u8> {
         select(&all(), selection, filter).unwrap().map(|(id, _)| id.0[1])
     }
@@ -200,13 +171,13 @@ mod tests {
         for (skip, expected) in
             [(0, Some(4)), (1, Some(3)), (2, Some(2)), (3, Some(1)), (4, None), (9999, None)]
         {
-            assert_eq!(selected(&Selection::Latest { skip }, &volsync()), expected, "{skip}");
+            assert_eq!(selected(&latest(None, skip), &volsync()), expected, "{skip}");
         }
-        assert_eq!(selected(&Selection::Latest { skip: 0 }, &Filter::default()), Some(5));
+        assert_eq!(selected(&latest(None, 0), &Filter::default()), Some(5));
         let tagged = Filter { tags: vec![vec!["t1".to_owned()], vec!["t2".to_owned()]], ..Filter::default() };
-        assert_eq!(selected(&Selection::Latest { skip: 0 }, &tagged), Some(2));
+        assert_eq!(selected(&latest(None, 0), &tagged), Some(2));
         let path = Filter { paths: Some(vec!["/dat".to_owned()]), ..Filter::default() };
-        assert_eq!(selected(&Selection::Latest { skip: 0 }, &path), None);
+        assert_eq!(selected(&latest(None, 0), &path), None);
     }
 
     #[test]
@@ -220,7 +191,7 @@ mod tests {
             ("2030-01-01T00:00:00Z", 0, Some(4)),
         ] {
             let instant = instant.parse().unwrap();
-            assert_eq!(selected(&Selection::AsOf { instant, previous }, &volsync()), expected, "{instant}");
+            assert_eq!(selected(&latest(Some(instant), previous), &volsync()), expected, "{instant}");
         }
     }
 
@@ -233,19 +204,6 @@ mod tests {
         assert!(unknown.to_string().starts_with("failed to find snapshot"));
         let ambiguous = select(&all(), &Selection::Id("ab".to_owned()), &nobody).unwrap_err();
         assert!(ambiguous.to_string().contains("ab01010101010101, ab02"), "{ambiguous}");
-    }
-
-    #[test]
-    fn the_variable_is_read() {
-        let latest = |skip| Selection::Latest { skip };
-        assert_eq!(Selection::parse("latest").unwrap(), (latest(0), None));
-        assert_eq!(Selection::parse("latest~2").unwrap(), (latest(2), None));
-        assert_eq!(Selection::parse("latest:/a/b").unwrap(), (latest(0), Some("/a/b".to_owned())));
-        let id = Selection::Id("12ab".to_owned());
-        assert_eq!(Selection::parse("12AB:x").unwrap(), (id, Some("x".to_owned())));
-        for bad in ["", "latest~", "latest~-1", "latest2", "xyz", ":x", &"a".repeat(65)] {
-            assert_eq!(Selection::parse(bad).unwrap_err().kind, ErrorKind::Usage, "{bad}");
-        }
     }
 
     #[test]
