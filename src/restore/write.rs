@@ -68,8 +68,8 @@ impl<'a> Writer<'a> {
             if self.shared.run.is_over() {
                 return;
             }
+            // Also for a file that lacks another blob: most of it is better than nothing.
             let written = match &plain {
-                Ok(_) if entry.failed.load(Ordering::Relaxed) => Ok(()),
                 Ok(plain) if is_whole(entry, plain) => self.whole(entry, plain),
                 Ok(plain) => self.part(blob, entry, plain),
                 Err(trouble) => Err(trouble.clone()),
