@@ -13,18 +13,23 @@ use crate::backup::exclude::{ExcludeOptions, Excludes};
 use crate::backup::parent::Ignore;
 use crate::config::operation::{Operation, Personality};
 use crate::config::secret::Secret;
-use crate::config::{Config, OnMissing, Verdict};
+use crate::config::selection::{SnapshotChoice, Wanted};
+use crate::config::{self, Config, OnMissing, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Holder, Names};
 use crate::ops::backup::BackupOptions;
+use crate::ops::restore::Outcome;
 use crate::ops::snapshots::SnapshotsOptions;
 use crate::ops::{self, Limits, Session};
+use crate::pattern::Patterns;
 use crate::random::random_array;
 use crate::report::{Monitor, Operation as Reported};
 use crate::repository::Repository;
 use crate::repository::key::ScryptCost;
 use crate::repository::lock::{LockOptions, REFRESH};
 use crate::repository::open::{Access, Origin};
+use crate::restore::select::{Filter, Selection};
+use crate::restore::{Overwrite, RestoreOptions, XattrFilter};
 use crate::signals::Interruption;
 use crate::stores::{self, Surroundings};
 
@@ -249,8 +254,56 @@ impl Sequence<'_> {
     fn restore(&mut self) -> Result<()> {
         let create = self.config.personality == Personality::Mover;
         let repository = self.repository(create)?;
-        let _ = repository;
-        Ok(())
+        self.monitor().begin(Reported::Restore);
+        let Config { identity, output, .. } = self.config;
+        let only = |wanted: &Wanted| wanted.filter().map(|value| vec![value.to_owned()]);
+        let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
+        let selection = selection(&self.config.snapshot);
+        let options = self.restore_options(repository.backend().connections())?;
+        let session = self.session(repository);
+        let outcome = ops::restore::run(&session, &selection, &filter, &output.zones.shown, options)?;
+        match outcome {
+            Outcome::Restored(summary) => {
+                self.monitor().restored(&summary);
+                Ok(())
+            }
+            Outcome::NothingEligible(existing) => {
+                self.monitor().line("No eligible snapshots found");
+                self.monitor().warn(&existing);
+                self.monitor().line("=== No data will be restored ===");
+                self.nothing("no eligible snapshot", &self.config.repository.url.to_string())
+            }
+        }
+    }
+
+    fn restore_options(&self, connections: usize) -> Result<RestoreOptions> {
+        let Config { restore, performance, .. } = self.config;
+        Ok(RestoreOptions {
+            target: self.config.data_dir.clone(),
+            subfolder: None,
+            delete: restore.delete,
+            include: restore.include.clone(),
+            overwrite: match restore.overwrite {
+                config::Overwrite::Always => Overwrite::Always,
+                config::Overwrite::IfChanged => Overwrite::IfChanged,
+                config::Overwrite::IfNewer => Overwrite::IfNewer,
+                config::Overwrite::Never => Overwrite::Never,
+            },
+            sparse: restore.sparse,
+            space_check: restore.space_check,
+            xattrs: match &restore.xattrs {
+                config::Xattrs::All => XattrFilter::All,
+                config::Xattrs::None => XattrFilter::None,
+                config::Xattrs::Matching(patterns) => XattrFilter::Matching(
+                    Patterns::parse(patterns, false)
+                        .map_err(|cause| Error::usage("invalid MOVER_XATTRS").because(cause))?,
+                ),
+            },
+            threads: performance.threads,
+            connections,
+            memory_bytes: performance.memory_bytes,
+            dry_run: self.config.run.dry_run,
+        })
     }
 
     fn snapshots(&mut self) -> Result<()> {
@@ -266,5 +319,12 @@ impl Sequence<'_> {
         let text = ops::snapshots::run(&self.session(repository), &options)?;
         self.monitor().output(&text);
         Ok(())
+    }
+}
+
+fn selection(choice: &SnapshotChoice) -> Selection {
+    match choice {
+        SnapshotChoice::Id(prefix) => Selection::Id(prefix.clone()),
+        SnapshotChoice::Latest { as_of, back } => Selection::Latest { as_of: *as_of, back: *back },
     }
 }

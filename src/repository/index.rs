@@ -106,6 +106,31 @@ impl Index {
         })
     }
 
+    /// All places where a blob is stored: when one is damaged, another may not be.
+    pub fn locations<'a>(&'a self, kind: BlobType, id: &'a Id) -> impl Iterator<Item = Location> + 'a {
+        self.entries(id).filter(move |entry| entry.kind() == kind).filter_map(|entry| {
+            Some(Location { pack: *self.packs.get(entry.pack as usize)?, extent: entry.extent() })
+        })
+    }
+
+    /// Where the blobs of `kind` end in each pack that holds some, in bytes: what may be read of a pack whose
+    /// size nobody told. Packs that are named twice count as one.
+    #[must_use]
+    pub fn pack_ends(&self, kind: BlobType) -> std::collections::HashMap<Id, u64> {
+        let mut ends = vec![0_u64; self.packs.len()];
+        for entry in self.buckets.iter().flatten().filter(|entry| entry.kind() == kind) {
+            let Extent { offset, length, .. } = entry.extent();
+            if let Some(end) = ends.get_mut(entry.pack as usize) {
+                *end = (*end).max(u64::from(offset) + u64::from(length));
+            }
+        }
+        let mut all = std::collections::HashMap::new();
+        for (pack, end) in self.packs.iter().zip(ends).filter(|(_, end)| *end > 0) {
+            all.entry(*pack).and_modify(|known: &mut u64| *known = end.max(*known)).or_insert(end);
+        }
+        all
+    }
+
     /// Whether a blob is stored.
     #[must_use]
     pub fn contains(&self, kind: BlobType, id: &Id) -> bool {
@@ -283,10 +308,13 @@ mod tests {
             for blob in &pack.blobs {
                 let location = Location { pack: pack.id, extent: blob.extent };
                 assert_eq!(index.lookup(BlobType::Data, &blob.id), Some(location));
+                assert!(index.locations(BlobType::Data, &blob.id).eq([location]));
                 assert!(!index.contains(BlobType::Tree, &blob.id));
             }
         }
         assert!(!index.contains(BlobType::Data, &Id::default()));
+        assert!(index.pack_ends(BlobType::Tree).is_empty());
+        assert_eq!(index.pack_ends(BlobType::Data).get(&packs[1].id), Some(&(399 * 7 + 399 + 33)));
     }
 
     #[test]

@@ -1,1 +1,357 @@
-//! x
+//! Restores a snapshot into a directory: select → plan → fetch → open → write → metadata.
+//!
+//! ```text
+//! scan      trees and the target side by side → a batch of entries and blobs        (nothing is changed)
+//! compare   what stands there already, blob by blob
+//! fetch     ranges of packs, `connections` at once, bytes in flight within the budget
+//! open      MAC, decompression, hash                                                (workers)
+//! write     in place; a finished file gets its metadata at once                     (workers)
+//! links, then --delete, then directories from the bottom, then one sync of the file system
+//! ```
+//!
+//! This is the only file that knows all stages. Every failed item makes the run an error in the end; nothing
+//! is ever written that was not verified, and nothing outside the target is touched.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+use crate::pattern::Patterns;
+use crate::report::{Monitor, RestoreSummary};
+use crate::repository::Repository;
+use crate::repository::index::Index;
+use crate::repository::snapshot::Snapshot;
+
+mod compare;
+mod delete;
+mod directories;
+mod fetch;
+mod files;
+mod metadata;
+mod open;
+mod plan;
+mod run;
+mod scan;
+pub mod select;
+mod space;
+mod target;
+mod trees;
+mod write;
+
+use fetch::{Budget, Request};
+use files::OpenFiles;
+use metadata::{Rights, Setter};
+use open::Opening;
+use plan::{Batch, Place, Use, What};
+use run::{Run, spread};
+use scan::Scan;
+use write::{Shared, Writer};
+
+/// What becomes of a file that stands in the target (`MOVER_OVERWRITE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overwrite {
+    /// It gets the snapshot's content, whatever it holds.
+    #[default]
+    Always,
+    /// The same, but one of equal size and modification time is not read.
+    IfChanged,
+    /// It is left alone unless the snapshot's is newer.
+    IfNewer,
+    /// It is left alone.
+    Never,
+}
+
+/// Which extended attributes are restored (`MOVER_XATTRS`).
+#[derive(Debug, Clone, Default)]
+pub enum XattrFilter {
+    /// All that can be set.
+    #[default]
+    All,
+    /// None; what is there stays.
+    None,
+    /// Those whose names match, e.g. `user.*`.
+    Matching(Patterns),
+}
+
+/// What to restore, where to, and how.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    /// The directory to restore into; it is made when it is missing, and may be a symlink.
+    pub target: PathBuf,
+    /// The folder of the snapshot whose content is restored; none: all of it.
+    pub subfolder: Option<String>,
+    /// Remove what the snapshot does not have.
+    pub delete: bool,
+    /// Restore only what matches these patterns (restic's); none: everything.
+    pub include: Vec<String>,
+    /// What becomes of files that stand there.
+    pub overwrite: Overwrite,
+    /// Write long runs of zeros as holes.
+    pub sparse: bool,
+    /// Compare sizes before anything is written.
+    pub space_check: bool,
+    /// Which extended attributes are restored.
+    pub xattrs: XattrFilter,
+    /// Workers.
+    pub threads: usize,
+    /// Requests at once.
+    pub connections: usize,
+    /// The budget for the plan and for data in flight, in bytes; the index is not part of it.
+    pub memory_bytes: u64,
+    /// Change nothing, count what would be done.
+    pub dry_run: bool,
+}
+
+/// One request: a pack of restic's default size fits, in bytes.
+const REQUEST_BYTES_MAX: u64 = 20 << 20;
+/// Data in flight, in bytes: more does not make it faster.
+const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
+
+/// Restores `snapshot`. Items that fail are told to `monitor`, the rest goes on, and the result is an error of
+/// the kind of their cause; `stop` ends it with `Interrupted`. What was written is used by the next run.
+pub fn restore(
+    repository: &Arc<Repository>,
+    index: &Index,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    monitor: &dyn Monitor,
+    stop: &AtomicBool,
+) -> Result<RestoreSummary> {
+    let clock = repository.clock();
+    let start = clock.elapsed();
+    let include = Patterns::parse(&options.include, false)
+        .map_err(|error| Error::usage("invalid include pattern").because(error))?;
+    let tree = match &options.subfolder {
+        Some(folder) => scan::subtree(repository, index, snapshot.tree, folder)?,
+        None => snapshot.tree,
+    };
+    let root = target::open(&options.target, !options.dry_run)?;
+    let run = Run::new(monitor, stop);
+    let stages = Stages { repository, index, options, run: &run, root: root.as_ref() };
+    let scan = Scan::new(&run, repository, index, options, &include, root.as_ref(), tree);
+    stages.restore(scan)?;
+    let figures = &run.figures;
+    let progress = monitor.progress();
+    Ok(RestoreSummary {
+        files_total: progress.files_total.value().saturating_sub(figures.files_skipped.value()),
+        files_restored: figures.files_restored.value(),
+        files_skipped: figures.files_skipped.value(),
+        files_deleted: figures.files_deleted.value(),
+        bytes_total: progress.bytes_total.value().saturating_sub(figures.bytes_skipped.value()),
+        bytes_restored: figures.bytes_restored.value(),
+        bytes_skipped: figures.bytes_skipped.value(),
+        duration: clock.elapsed().saturating_sub(start).as_secs_f64(),
+    })
+}
+
+/// What every stage works with.
+struct Stages<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    options: &'a RestoreOptions,
+    run: &'a Run<'a>,
+    /// None: the target does not exist, and this is a dry run.
+    root: Option<&'a OwnedFd>,
+}
+
+impl<'a> Stages<'a> {
+    fn restore(&self, mut scan: Scan<'a>) -> Result<()> {
+        let (run, options) = (self.run, self.options);
+        let batch_bytes_max = (options.memory_bytes / 4).max(8 << 20);
+        run.monitor.phase("reading trees");
+        let mut batch = scan.first_batch(batch_bytes_max)?;
+        run.monitor.progress().totals_final.set(1);
+        let work = self.root.filter(|_| !options.dry_run);
+        if let Some(root) = work {
+            if options.space_check {
+                space::check(root, scan.needs, &options.target.display().to_string())?;
+            }
+            run.monitor.phase("restoring");
+            directories::make(run, root, &scan.dirs, options.threads);
+        }
+        let setter = Setter { run, rights: Rights::of_this_process(), filter: &options.xattrs };
+        loop {
+            self.carry_out(&scan, batch, &setter)?;
+            match scan.next_batch(batch_bytes_max)? {
+                Some(next) => batch = next,
+                None => break,
+            }
+        }
+        if let Some(root) = self.root.filter(|_| options.delete) {
+            delete::extras(run, root, &scan.dirs, &scan.extras, options.dry_run);
+        }
+        match work {
+            Some(root) => {
+                directories::finish(run, root, &scan.dirs, &setter, options.threads);
+                run.check()?;
+                sync(root, options)?;
+            }
+            None => self
+                .run
+                .figures
+                .files_restored
+                .add(scan.dirs.wanted_levels().iter().map(Vec::len).sum::<usize>() as u64),
+        }
+        run.outcome()
+    }
+
+    fn carry_out(&self, scan: &Scan<'_>, mut batch: Batch, setter: &Setter<'_>) -> Result<()> {
+        let (run, options) = (self.run, self.options);
+        if let Some(root) = self.root {
+            let matching = compare::matching(run, root, &scan.dirs, &batch, options.threads);
+            run.check()?;
+            self.drop_what_stands(&mut batch, &matching);
+        } else {
+            self.drop_what_stands(&mut batch, &[]);
+        }
+        batch.uses.sort_unstable_by_key(|blob| (blob.pack, blob.offset, blob.entry, blob.position));
+        match self.root.filter(|_| !options.dry_run) {
+            Some(root) => self.write(scan, &batch, root, setter)?,
+            None => self.count(&batch),
+        }
+        run.check()
+    }
+
+    /// Takes out what needs no data: blobs that stand in the target, and holes of new files.
+    fn drop_what_stands(&self, batch: &mut Batch, matching: &[bool]) {
+        let (run, options) = (self.run, self.options);
+        let entries = &batch.entries;
+        let mut place = 0;
+        batch.uses.retain(|blob| {
+            let stands = matching.get(place).copied().unwrap_or(false);
+            place += 1;
+            let Some(entry) = entries.get(blob.entry as usize) else { return false };
+            let is_hole = options.sparse && entry.place != Place::Usable && write::is_hole(&blob.id);
+            if stands || is_hole {
+                run.monitor.progress().bytes_done.add(blob.plain_bytes());
+                return false;
+            }
+            entry.pending.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+    }
+
+    /// A dry run's figures.
+    fn count(&self, batch: &Batch) {
+        for entry in &batch.entries {
+            let stands = entry.place == Place::Usable
+                && entry.pending.load(Ordering::Relaxed) == 0
+                && entry.standing_bytes == entry.bytes();
+            let figures = &self.run.figures;
+            let (files, bytes) = if stands {
+                (&figures.files_skipped, &figures.bytes_skipped)
+            } else {
+                (&figures.files_restored, &figures.bytes_restored)
+            };
+            files.add(1);
+            bytes.add(entry.bytes());
+        }
+    }
+
+    /// Fetchers and workers for one batch, then its hard links.
+    fn write(&self, scan: &Scan<'_>, batch: &Batch, root: &OwnedFd, setter: &Setter<'_>) -> Result<()> {
+        let (run, options) = (self.run, self.options);
+        let (dirs, links) = (&scan.dirs, &scan.links);
+        let shared = Shared { run, root, options, dirs, links, batch, setter, files: OpenFiles::default() };
+        let in_flight = (options.memory_bytes / 2).clamp(8 << 20, IN_FLIGHT_BYTES_MAX);
+        let requests = fetch::requests(&batch.uses, REQUEST_BYTES_MAX.min(in_flight / 3));
+        let simple: Vec<u32> = numbers(batch, |entry| {
+            entry.pending.load(Ordering::Relaxed) == 0 && !matches!(entry.what, What::Link { .. })
+        });
+        let budget = Budget::new(in_flight);
+        let (sender, units) = crossbeam_channel::unbounded::<fetch::Unit>();
+        let (next_request, next_simple) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..options.connections.min(requests.len()) {
+                let (sender, budget, next_request, requests) =
+                    (sender.clone(), &budget, &next_request, &requests);
+                scope.spawn(move || {
+                    while let Some(request) = next(run, requests, next_request) {
+                        let request: &Request = request;
+                        fetch::fetch(
+                            run,
+                            self.repository,
+                            &scan.packs,
+                            &batch.uses,
+                            request,
+                            budget,
+                            &sender,
+                        );
+                    }
+                });
+            }
+            drop(sender);
+            for _ in 0..options.threads.max(1) {
+                let (units, shared, simple, next_simple) = (units.clone(), &shared, &simple, &next_simple);
+                scope.spawn(move || self.work(shared, &batch.uses, &units, simple, next_simple));
+            }
+        });
+        run.check()?;
+        let links = numbers(batch, |entry| matches!(entry.what, What::Link { .. }));
+        spread(
+            run,
+            &links,
+            options.threads,
+            || Writer::new(&shared),
+            |writer, number| batch.entry(*number).map(|entry| writer.entry(entry)),
+        );
+        Ok(())
+    }
+
+    /// A worker: entries that need no data first, while the first data arrives; then data.
+    fn work(
+        &self,
+        shared: &Shared<'_>,
+        uses: &[Use],
+        units: &crossbeam_channel::Receiver<fetch::Unit>,
+        simple: &[u32],
+        next_simple: &AtomicUsize,
+    ) {
+        let mut opening = match Opening::new(self.repository, self.index) {
+            Ok(opening) => opening,
+            Err(error) => return self.run.end(error),
+        };
+        let mut writer = Writer::new(shared);
+        while let Some(number) = next(self.run, simple, next_simple) {
+            if let Some(entry) = shared.batch.entry(*number) {
+                writer.entry(entry);
+            }
+        }
+        for unit in units {
+            if self.run.is_over() {
+                // What is left is taken and dropped, so that nobody waits for room.
+                continue;
+            }
+            if let Some(entry) = uses.get(unit.uses.start).and_then(|blob| shared.batch.entry(blob.entry)) {
+                self.run.monitor.working_on(&shared.dirs.path_text(entry.dir, shared.batch.name(entry)));
+            }
+            opening.open(self.run, &unit, uses, |uses, plain| writer.blob(uses, plain));
+        }
+    }
+}
+
+/// The next item that no other thread took; none when the run is over.
+fn next<'i, T>(run: &Run<'_>, items: &'i [T], taken: &AtomicUsize) -> Option<&'i T> {
+    if run.is_over() {
+        return None;
+    }
+    items.get(taken.fetch_add(1, Ordering::Relaxed))
+}
+
+fn numbers(batch: &Batch, wanted: impl Fn(&plan::Entry) -> bool) -> Vec<u32> {
+    let all = batch.entries.iter().enumerate();
+    all.filter(|(_, entry)| wanted(entry)).map(|(number, _)| number as u32).collect()
+}
+
+/// All of the target's file system reaches the disk: one call instead of one a file.
+fn sync(root: &OwnedFd, options: &RestoreOptions) -> Result<()> {
+    rustix::fs::syncfs(root).map_err(|errno| {
+        let trouble = run::Trouble::system("bring the restored files to the disk", errno);
+        Error::new(trouble.kind, "restore failed")
+            .at(options.target.display().to_string())
+            .because(trouble.cause)
+            .then("Look at the disk, then run restore again")
+    })
+}

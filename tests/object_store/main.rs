@@ -127,6 +127,20 @@ fn stores_without_conditional_writes_keep_the_contract() {
 }
 
 #[test]
+fn a_store_that_honours_conditions_is_asked_once_and_not_waited_for() {
+    let server = S3Server::start(Profile::plain());
+    let mut slow = options(&server);
+    slow.timeouts.settle = Duration::from_secs(2);
+    let backend = open(slow);
+    let start = std::time::Instant::now();
+    backend.write_new(FileType::Config, "", &data("first")).unwrap();
+    assert_eq!(server.count("PUT", "/config"), 2, "the write, and the proof that a second is refused");
+    backend.write_new(FileType::Key, NAME, &data("key")).unwrap();
+    assert_eq!(server.count("PUT", "/keys/"), 1);
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
 fn an_existing_config_survives_a_store_that_ignores_conditions() {
     let server = S3Server::start(Profile { conditions: Conditions::Ignored, ..Profile::plain() });
     open(options(&server)).write(FileType::Config, "", &data("first")).unwrap();
@@ -214,6 +228,18 @@ fn many_are_deleted_at_once_and_each_answers_for_itself() {
             assert_eq!((failed.len(), left), (0, 0));
             assert_eq!(server.count("DELETE", ""), names.len());
         }
+    }
+}
+
+#[test]
+fn a_file_that_is_too_short_is_damaged_for_good() {
+    let server = S3Server::start(Profile::plain());
+    let backend = open(options(&server));
+    backend.write(FileType::Pack, NAME, &data("ten bytes.")).unwrap();
+    for offset in [5, 9, 10, 11] {
+        let error = backend.read_range(FileType::Pack, NAME, offset, 6).unwrap_err();
+        assert_eq!((error.kind, error.temporary), (Kind::Damaged, false), "{offset}: {error}");
+        assert_eq!(error.cause, format!("the store does not have 6 bytes from offset {offset} on"));
     }
 }
 

@@ -89,8 +89,9 @@ fn xattrs(path: &Path) -> String {
         .map(|name| {
             let mut value = vec![0_u8; 65536];
             let length = rustix::fs::lgetxattr(path, *name, &mut value).unwrap();
-            let hex: String = value[..length].iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{}={hex}", String::from_utf8_lossy(name))
+            let mut field = format!("{}=", String::from_utf8_lossy(name));
+            value[..length].iter().for_each(|byte| write!(field, "{byte:02x}").unwrap());
+            field
         })
         .collect();
     if fields.is_empty() { "-".to_owned() } else { fields.join(",") }

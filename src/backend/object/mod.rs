@@ -218,19 +218,25 @@ impl Inner {
     }
 
     async fn read_range(&self, path: &str, offset: u64, length: usize) -> Result<Bytes, Failure> {
-        let short = |got: u64| {
-            let cause = format!("wanted {length} bytes from offset {offset}, the store has {got}");
+        let short = || {
+            let cause = format!("the store does not have {length} bytes from offset {offset} on");
             Failure::lasting(BackendErrorKind::Damaged, cause)
         };
         if length == 0 || offset.checked_add(length as u64).is_none() {
             // Neither an empty range nor one beyond 2⁶⁴ can be said in HTTP.
             let bytes = self.stat(path).await?;
-            return if bytes < offset { Err(short(0)) } else { Ok(Bytes::new()) };
+            return if bytes < offset { Err(short()) } else { Ok(Bytes::new()) };
         }
         let range = BytesRange::new(offset, Some(length as u64));
-        let data =
-            self.files.read_options(path, ReadOptions { range, ..ReadOptions::default() }).await?.to_bytes();
-        if data.len() == length { Ok(data) } else { Err(short(data.len() as u64)) }
+        match self.files.read_options(path, ReadOptions { range, ..ReadOptions::default() }).await {
+            Ok(data) if data.len() == length => Ok(data.to_bytes()),
+            Ok(_) => Err(short()),
+            // InvalidRange, or opendal that counts the bytes of the answer.
+            Err(error) => match Failure::from(error) {
+                Failure { kind: BackendErrorKind::Damaged, temporary: false, .. } => Err(short()),
+                failure => Err(failure),
+            },
+        }
     }
 
     async fn write(&self, kind: FileType, path: &str, data: &Bytes, new: bool) -> Result<(), Failure> {

@@ -1,0 +1,176 @@
+//! Whole runs: volmover, restic and rustic on the same data, taking turns, in one run.
+//!
+//! For every corpus and every tool: a new repository, a first backup, an unchanged backup, a restore into an
+//! empty folder. Medians and ratios go to stdout, every single run into `whole.csv`. `benches/README.md` says
+//! what the columns mean and which variables steer it. A tool that is missing or fails is named, and the
+//! others go on. This process stays small: a child's peak memory cannot be seen below its parent's.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to its caller")]
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use corpus::Corpus;
+use measure::Measured;
+use settings::Settings;
+use store::Store;
+use tool::{Step, Tool};
+
+mod corpus;
+mod measure;
+mod proxy;
+mod settings;
+mod store;
+#[path = "../../examples/cheap_key/swap.rs"]
+mod swap;
+mod table;
+mod tool;
+
+/// One measured step of one tool in one turn.
+#[derive(Debug, Clone)]
+struct Row {
+    corpus: String,
+    tool: &'static str,
+    turn: usize,
+    step: Step,
+    measured: Measured,
+    stored_bytes: u64,
+    requests: u64,
+}
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let settings = Settings::from_environment()?;
+    let work = Work::new(&settings.folder)?;
+    let tools = tool::find(&settings.peers);
+    println!("{} runs, work in {}, {} keys", settings.turns, settings.folder.display(), settings.keys());
+    for tool in &tools {
+        println!("  {}: {}", tool.name, tool.version);
+    }
+    let mut rows = Vec::new();
+    for name in &settings.corpora {
+        let corpus = Corpus::prepare(name, &work.folder, &settings.peers)?;
+        println!("\n{corpus} · {} store", settings.store);
+        let mut bench = Bench { settings: &settings, work: &work, failed: Vec::new(), rows: Vec::new() };
+        bench.run(&corpus, &tools)?;
+        table::print(&bench.rows, &tools);
+        rows.append(&mut bench.rows);
+        corpus.remove()?;
+    }
+    let csv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("whole.csv");
+    table::write_csv(&csv, &rows)?;
+    println!("\nevery run: {}", csv.display());
+    Ok(())
+}
+
+/// All runs on one corpus.
+struct Bench<'a> {
+    settings: &'a Settings,
+    work: &'a Work,
+    failed: Vec<&'static str>,
+    rows: Vec<Row>,
+}
+
+impl Bench<'_> {
+    /// The tools take turns, and another one begins in each turn.
+    fn run(&mut self, corpus: &Corpus, tools: &[Tool]) -> Outcome<()> {
+        corpus.read_once()?;
+        for turn in 0..self.settings.turns {
+            let first = turn % tools.len().max(1);
+            let (later, sooner) = tools.split_at(first);
+            for tool in sooner.iter().chain(later) {
+                if self.failed.contains(&tool.name) {
+                    continue;
+                }
+                if let Err(error) = self.turn(corpus, tool, turn) {
+                    println!("{}: left out, it failed: {error}", tool.name);
+                    self.failed.push(tool.name);
+                    self.rows.retain(|row| row.tool != tool.name);
+                }
+                self.work.clear()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, corpus: &Corpus, tool: &Tool, turn: usize) -> Outcome<()> {
+        let store = Store::open(self.settings.store, &self.work.path("store"), &self.settings.peers)?;
+        let place = tool::Place {
+            source: &corpus.folder,
+            repository: &store,
+            cache: &self.work.path("cache"),
+            target: &self.work.path("target"),
+        };
+        fs::create_dir_all(place.cache)?;
+        fs::create_dir_all(place.target)?;
+        measure::run(tool.command(Step::Init, &place))?;
+        if let (true, Some(folder)) = (self.settings.cheap_keys, store.folder()) {
+            swap::replace_keys(folder, tool::PASSWORD.as_bytes())?;
+        }
+        for step in Step::MEASURED {
+            let before = store.counted()?;
+            let measured = measure::run(tool.command(step, &place))
+                .map_err(|error| format!("{}: {error}", step.title()))?;
+            let after = store.counted()?;
+            self.rows.push(Row {
+                corpus: corpus.name.clone(),
+                tool: tool.name,
+                turn,
+                step,
+                measured,
+                stored_bytes: after.bytes.saturating_sub(before.bytes),
+                requests: after.requests.saturating_sub(before.requests),
+            });
+        }
+        corpus
+            .compare(place.target)
+            .map_err(|error| format!("its restore is not what was backed up: {error}").into())
+    }
+}
+
+/// The folder for everything that is made here; it goes when the bench ends.
+struct Work {
+    folder: PathBuf,
+}
+
+impl Work {
+    const PREFIX: &str = "volmover-bench-";
+
+    /// Makes the folder, and removes those of runs that were killed.
+    fn new(parent: &Path) -> Outcome<Self> {
+        for entry in fs::read_dir(parent)? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            let process = name.strip_prefix(Self::PREFIX).and_then(|process| process.parse::<u32>().ok());
+            if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        let folder = parent.join(format!("{}{}", Self::PREFIX, std::process::id()));
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Removes what one turn left.
+    fn clear(&self) -> Outcome<()> {
+        for name in ["store", "cache", "target"] {
+            if self.path(name).exists() {
+                fs::remove_dir_all(self.path(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            eprintln!("{} is left behind: {error}", self.folder.display());
+        }
+    }
+}

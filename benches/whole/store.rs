@@ -1,0 +1,142 @@
+//! Where a repository is kept during a turn, and what is counted there.
+//!
+//! Local: files that appear in the folder and their bytes; a store without requests counts what is written.
+//! S3: a `MinIO` of its own, behind a proxy that counts requests and the bytes of their bodies.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Outcome;
+use super::proxy::Proxy;
+use super::settings::StoreKind;
+
+const BUCKET: &str = "bench";
+const ACCESS_KEY: &str = "volmover";
+const SECRET_KEY: &str = "volmover-bench";
+
+/// Counted since the store was opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counted {
+    pub(super) bytes: u64,
+    pub(super) requests: u64,
+}
+
+/// A store for one turn.
+pub(super) enum Store {
+    Local(PathBuf),
+    S3 { _server: Server, proxy: Proxy },
+}
+
+/// A `MinIO` that ends with its turn.
+pub(super) struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.0.kill().is_ok() {
+            let _ended = self.0.wait();
+        }
+    }
+}
+
+impl Store {
+    /// An empty store; `folder` is where it keeps what it stores.
+    pub(super) fn open(kind: StoreKind, folder: &Path, peers: &Path) -> Outcome<Self> {
+        if kind == StoreKind::Local {
+            return Ok(Self::Local(folder.to_owned()));
+        }
+        fs::create_dir_all(folder.join(BUCKET))?;
+        let (api, console) = (free_port()?, free_port()?);
+        let child = Command::new(peers.join("bin/minio"))
+            .args(["server", "--quiet", "--address", &format!("127.0.0.1:{api}")])
+            .args(["--console-address", &format!("127.0.0.1:{console}")])
+            .arg(folder)
+            .envs([("MINIO_ROOT_USER", ACCESS_KEY), ("MINIO_ROOT_PASSWORD", SECRET_KEY)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let server = Server(child);
+        wait_until_it_listens(api)?;
+        Ok(Self::S3 { _server: server, proxy: Proxy::start(api)? })
+    }
+
+    /// The folder of a local repository.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Local(folder) => Some(folder),
+            Self::S3 { .. } => None,
+        }
+    }
+
+    pub(super) fn restic_url(&self) -> String {
+        match self {
+            Self::Local(folder) => folder.display().to_string(),
+            Self::S3 { proxy, .. } => format!("s3:http://127.0.0.1:{}/{BUCKET}/repository", proxy.port),
+        }
+    }
+
+    /// What rustic wants to know of the store.
+    pub(super) fn rustic_variables(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Local(folder) => vec![("RUSTIC_REPOSITORY", folder.display().to_string())],
+            Self::S3 { proxy, .. } => vec![
+                ("RUSTIC_REPOSITORY", "opendal:s3".to_owned()),
+                ("OPENDAL_ENDPOINT", format!("http://127.0.0.1:{}", proxy.port)),
+                ("OPENDAL_BUCKET", BUCKET.to_owned()),
+                ("OPENDAL_ROOT", "/repository".to_owned()),
+                ("OPENDAL_REGION", "us-east-1".to_owned()),
+                ("OPENDAL_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+                ("OPENDAL_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ],
+        }
+    }
+
+    pub(super) fn credentials(&self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::S3 { .. } => vec![("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)],
+        }
+    }
+
+    pub(super) fn counted(&self) -> Outcome<Counted> {
+        let mut counted = Counted::default();
+        match self {
+            Self::Local(folder) => count_files(folder, &mut counted)?,
+            Self::S3 { proxy, .. } => counted = proxy.counted(),
+        }
+        Ok(counted)
+    }
+}
+
+fn count_files(folder: &Path, counted: &mut Counted) -> Outcome<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let status = entry.metadata()?;
+        if status.is_dir() {
+            count_files(&entry.path(), counted)?;
+        } else {
+            counted.requests += 1;
+            counted.bytes += status.size();
+        }
+    }
+    Ok(())
+}
+
+fn free_port() -> Outcome<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn wait_until_it_listens(port: u16) -> Outcome<()> {
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if start.elapsed() > Duration::from_secs(30) {
+            return Err("MinIO does not answer".into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! What all stages of a restore share: its end, its failures, its figures, and threads for many items.
+//!
+//! A failed item is told to the monitor, counted, and makes the whole run an error in the end; the run goes
+//! on. What makes going on senseless (a full target, a store out of reach, a signal) ends it at once: every
+//! stage asks `is_over` before its next step. No failure is ever dropped.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Count, Monitor};
+
+/// Why an item could not be restored.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub(super) kind: ErrorKind,
+    pub(super) cause: String,
+}
+
+impl Trouble {
+    /// A system call that failed; `action` is its verb for people.
+    pub(super) fn system(action: &str, errno: Errno) -> Self {
+        let kind = match errno {
+            Errno::NOSPC | Errno::DQUOT => ErrorKind::NoSpace,
+            _ => ErrorKind::Other,
+        };
+        let text = std::io::Error::from(errno).to_string();
+        let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+        Self { kind, cause: format!("cannot {action}: {text}") }
+    }
+
+    /// The repository does not hold what it says.
+    pub(super) fn damaged(cause: impl std::fmt::Display) -> Self {
+        Self { kind: ErrorKind::Damaged, cause: cause.to_string() }
+    }
+
+    /// Anything else.
+    pub(super) fn other(cause: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Other, cause: cause.into() }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self { kind: error.kind, cause: error.to_string() }
+    }
+}
+
+/// What was done so far.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    pub(super) files_restored: Count,
+    pub(super) files_skipped: Count,
+    pub(super) files_deleted: Count,
+    pub(super) bytes_restored: Count,
+    pub(super) bytes_skipped: Count,
+}
+
+#[derive(Default)]
+struct Failures {
+    count: u64,
+    /// The first one, and the first that is damage.
+    first: Option<(String, Trouble)>,
+    damage: Option<(String, Trouble)>,
+    /// Why nothing can go on.
+    end: Option<Error>,
+}
+
+/// A restore under way.
+pub(super) struct Run<'a> {
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) figures: Figures,
+    stop: &'a AtomicBool,
+    ended: AtomicBool,
+    failures: Mutex<Failures>,
+    warned: Mutex<HashSet<&'static str>>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(monitor: &'a dyn Monitor, stop: &'a AtomicBool) -> Self {
+        Self {
+            monitor,
+            figures: Figures::default(),
+            stop,
+            ended: AtomicBool::new(false),
+            failures: Mutex::default(),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Whether the next step must not be taken.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
+    }
+
+    /// The reason, when it is over.
+    pub(super) fn check(&self) -> Result<()> {
+        if let Some(error) = &lock(&self.failures).end {
+            return Err(error.clone());
+        }
+        if self.stop.load(Ordering::SeqCst) { Err(interrupted()) } else { Ok(()) }
+    }
+
+    /// Ends the run; the first cause is kept.
+    pub(super) fn end(&self, error: Error) {
+        lock(&self.failures).end.get_or_insert(error);
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// One item failed. A full target or a store out of reach ends the run.
+    pub(super) fn item_failed(&self, item: &str, trouble: Trouble) {
+        match trouble.kind {
+            ErrorKind::NoSpace => self.end(full(item, &trouble)),
+            ErrorKind::Unreachable | ErrorKind::Denied | ErrorKind::Interrupted => {
+                self.end(Error::new(trouble.kind, "restore failed").at(item).because(&trouble.cause));
+            }
+            _ => {
+                self.monitor.item_failed("restore", item, &trouble.cause);
+                self.monitor.progress().errors.add(1);
+                let mut failures = lock(&self.failures);
+                failures.count += 1;
+                if trouble.kind == ErrorKind::Damaged && failures.damage.is_none() {
+                    failures.damage = Some((item.to_owned(), trouble.clone()));
+                }
+                failures.first.get_or_insert_with(|| (item.to_owned(), trouble));
+            }
+        }
+    }
+
+    /// How many items failed.
+    pub(super) fn failed_items(&self) -> u64 {
+        lock(&self.failures).count
+    }
+
+    /// Warns once in a run; `about` tells the warnings apart.
+    pub(super) fn warn_once(&self, about: &'static str, text: impl FnOnce() -> String) {
+        if lock(&self.warned).insert(about) {
+            self.monitor.warn(&text());
+        }
+    }
+
+    /// What the run comes to: an error when any item failed, damage before all else.
+    pub(super) fn outcome(&self) -> Result<()> {
+        self.check()?;
+        let failures = lock(&self.failures);
+        let Some((item, trouble)) = failures.damage.as_ref().or(failures.first.as_ref()) else {
+            return Ok(());
+        };
+        let (count, word) = (failures.count, if failures.count == 1 { "item" } else { "items" });
+        let next = match trouble.kind {
+            ErrorKind::Damaged => "All else was restored; run check to see what is damaged",
+            _ => "All else was restored; mend the cause and run restore again",
+        };
+        Err(Error::new(trouble.kind, format!("{count} {word} could not be restored, the first"))
+            .at(item.as_str())
+            .because(&trouble.cause)
+            .then(next))
+    }
+}
+
+fn full(item: &str, trouble: &Trouble) -> Error {
+    Error::new(ErrorKind::NoSpace, "the target is full")
+        .at(item)
+        .because(&trouble.cause)
+        .then("Make room and run restore again: what was written is used")
+}
+
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "restore interrupted").then("What was written is used by the next run")
+}
+
+/// A lock whose holder cannot leave half a change behind, so poison means nothing.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Calls `work` for every item on up to `threads` threads, each with a state of its own. Results keep the
+/// items' order; when the run is over, the rest of them is missing.
+pub(super) fn spread<T: Sync, S, R: Send>(
+    run: &Run<'_>,
+    items: &[T],
+    threads: usize,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, &T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let one_thread = || {
+        let mut state = state();
+        let mut done = Vec::new();
+        while !run.is_over() {
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(position) else { break };
+            done.push((position, work(&mut state, item)));
+        }
+        done
+    };
+    let mut results = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(one_thread)).collect();
+        let mut results = one_thread();
+        for other in others {
+            match other.join() {
+                Ok(done) => results.extend(done),
+                Err(_) => run.end(Error::new(ErrorKind::Other, "restore failed").because("a thread died")),
+            }
+        }
+        results
+    });
+    results.sort_unstable_by_key(|(position, _)| *position);
+    results.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,196 @@
+//! Reads trees: many at once, each byte of a tree pack at most about once.
+//!
+//! Trees of one snapshot lie close together in few packs, but a level of directories names them one by one.
+//! So a miss reads a window around the tree and keeps it; each further miss in the same pack reads four times
+//! as much, up to the whole. A small volume is one request, a few trees of a huge repository stay cheap.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::run::{Run, lock, spread};
+use crate::backend::FileType;
+use crate::repository::blob::{BlobType, Opener};
+use crate::repository::index::{Index, Location};
+use crate::repository::tree::Tree;
+use crate::repository::{Id, Repository, damaged_blob, missing_blob};
+
+/// How trees are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// The first window of a pack, in bytes.
+    pub(super) first_window_bytes: u64,
+    /// Windows are dropped when more than this is kept, in bytes.
+    pub(super) kept_bytes_max: u64,
+}
+
+/// The windows read so far.
+pub(super) struct Trees<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    reading: Reading,
+    ends: HashMap<Id, u64>,
+    packs: HashMap<Id, Windows>,
+    kept_bytes: u64,
+}
+
+#[derive(Default, Clone)]
+struct Windows {
+    next_bytes: u64,
+    read: Vec<(u64, Bytes)>,
+}
+
+impl Windows {
+    fn sealed(&self, location: &Location) -> Option<Bytes> {
+        let (offset, length) = (u64::from(location.extent.offset), location.extent.length as usize);
+        self.read.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(offset.checked_sub(*start)?).ok()?;
+            let to = from.checked_add(length).filter(|to| *to <= bytes.len())?;
+            Some(bytes.slice(from..to))
+        })
+    }
+}
+
+impl<'a> Trees<'a> {
+    pub(super) fn new(repository: &'a Repository, index: &'a Index, reading: Reading) -> Self {
+        let ends = index.pack_ends(BlobType::Tree);
+        Self { repository, index, reading, ends, packs: HashMap::new(), kept_bytes: 0 }
+    }
+
+    /// Gives the memory of all windows back.
+    pub(super) fn drop_windows(&mut self) {
+        self.packs.clear();
+        self.kept_bytes = 0;
+    }
+
+    /// Reads the windows that hold these trees. What cannot be read is left out: `read` says why.
+    pub(super) fn fetch(&mut self, run: &Run<'_>, ids: &[Id]) {
+        if self.kept_bytes > self.reading.kept_bytes_max {
+            self.drop_windows();
+        }
+        let mut missing: HashMap<Id, Vec<Location>> = HashMap::new();
+        for location in ids.iter().filter_map(|id| self.index.lookup(BlobType::Tree, id)) {
+            if self.packs.get(&location.pack).is_none_or(|windows| windows.sealed(&location).is_none()) {
+                missing.entry(location.pack).or_default().push(location);
+            }
+        }
+        let packs: Vec<_> = missing.into_iter().map(|(id, at)| std::sync::Mutex::new((id, at))).collect();
+        let connections = self.repository.backend().connections();
+        let this = &*self;
+        let read = spread(
+            run,
+            &packs,
+            connections,
+            || (),
+            |(), pack| {
+                let (id, locations) = &mut *lock(pack);
+                locations.sort_unstable_by_key(|location| location.extent.offset);
+                (*id, this.read_windows(run, id, locations))
+            },
+        );
+        for (id, windows) in read {
+            self.kept_bytes += windows.read.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+            let known = self.packs.entry(id).or_default();
+            known.next_bytes = windows.next_bytes;
+            known.read.extend(windows.read);
+        }
+    }
+
+    /// New windows of one pack.
+    fn read_windows(&self, run: &Run<'_>, pack: &Id, locations: &[Location]) -> Windows {
+        let before = self.packs.get(pack).map_or(0, |windows| windows.next_bytes);
+        let mut windows =
+            Windows { next_bytes: before.max(self.reading.first_window_bytes), read: Vec::new() };
+        for location in locations {
+            if windows.sealed(location).is_some() || run.is_over() {
+                continue;
+            }
+            let (offset, length) = (u64::from(location.extent.offset), u64::from(location.extent.length));
+            let end_of_pack = self.ends.get(pack).copied().unwrap_or(offset + length);
+            let (start, end) = window(offset, offset + length, windows.next_bytes, end_of_pack);
+            let bytes = self.repository.backend().read_range(
+                FileType::Pack,
+                &pack.hex(),
+                start,
+                (end - start) as usize,
+            );
+            match bytes {
+                Ok(bytes) => windows.read.push((start, bytes)),
+                Err(error) => {
+                    tracing::debug!("cannot read trees at once: {error}");
+                    break;
+                }
+            }
+            windows.next_bytes = windows.next_bytes.saturating_mul(4);
+        }
+        windows
+    }
+
+    /// A tree, from the windows or on its own; from another pack when one copy is bad.
+    pub(super) fn read(&self, run: &Run<'_>, opener: &mut Opener, id: &Id) -> crate::error::Result<Tree> {
+        let mut failure = missing_blob(BlobType::Tree, id);
+        for location in self.index.locations(BlobType::Tree, id) {
+            let kept = self.packs.get(&location.pack).and_then(|windows| windows.sealed(&location));
+            let (alone, extent) = (kept.is_none(), location.extent);
+            let pack = location.pack.hex();
+            let read_alone = || {
+                let (offset, length) = (u64::from(extent.offset), extent.length as usize);
+                self.repository.backend().read_range(FileType::Pack, &pack, offset, length)
+            };
+            let mut outcome = kept
+                .map_or_else(read_alone, Ok)
+                .map_err(Into::into)
+                .and_then(|sealed| open(opener, id, &sealed, &location));
+            if outcome.is_err() && !alone {
+                outcome =
+                    read_alone().map_err(Into::into).and_then(|sealed| open(opener, id, &sealed, &location));
+            }
+            match outcome {
+                Ok(tree) => return Ok(tree),
+                Err(error) => failure = super::fetch::as_damage(error),
+            }
+            if run.is_over() {
+                break;
+            }
+        }
+        Err(failure)
+    }
+
+    /// Bytes of a tree's plaintext; 0 when it is not stored.
+    pub(super) fn plain_bytes(&self, id: &Id) -> u64 {
+        self.index.lookup(BlobType::Tree, id).map_or(0, |location| location.extent.plain_bytes())
+    }
+}
+
+fn open(opener: &mut Opener, id: &Id, sealed: &[u8], location: &Location) -> crate::error::Result<Tree> {
+    let damaged = |cause: &dyn std::fmt::Display| damaged_blob(BlobType::Tree, id, &location.pack, cause);
+    let mut plain = Vec::new();
+    opener.open(id, sealed, location.extent.plain_length, &mut plain).map_err(|cause| damaged(&cause))?;
+    Tree::decode(&plain).map_err(|cause| damaged(&cause))
+}
+
+/// A window of `bytes` bytes or more that holds `start..end`, mostly before it: writers store what is below a
+/// directory before the directory.
+fn window(start: u64, end: u64, bytes: u64, end_of_pack: u64) -> (u64, u64) {
+    let end_of_pack = end_of_pack.max(end);
+    let after = end.saturating_add(bytes / 4).min(end_of_pack);
+    let before = after.saturating_sub(bytes.max(after - start));
+    // What is left over at the front is taken at the back.
+    let after = before.saturating_add(bytes).clamp(after, end_of_pack);
+    (before, after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_holds_the_tree_and_stays_in_the_pack() {
+        assert_eq!(window(500, 600, 100, 1000), (500, 625));
+        assert_eq!(window(500, 600, 400, 1000), (300, 700));
+        assert_eq!(window(0, 10, 400, 1000), (0, 400));
+        assert_eq!(window(990, 1000, 400, 1000), (600, 1000));
+        assert_eq!(window(10, 20, 4000, 1000), (0, 1000));
+        assert_eq!(window(10, 20, 4000, 0), (0, 20));
+    }
+}
