@@ -40,7 +40,8 @@ impl Store {
     fn new() -> Self {
         let clock = Arc::new(SleepClock::new());
         let backend = Arc::new(MemoryBackend::with_clock(Arc::clone(&clock) as Arc<dyn Clock>));
-        Repository::create(Arc::clone(&backend) as Arc<dyn Backend>, &access(Arc::clone(&clock) as _)).unwrap();
+        Repository::create(Arc::clone(&backend) as Arc<dyn Backend>, &access(Arc::clone(&clock) as _))
+            .unwrap();
         Self { clock, backend }
     }
 

@@ -14,11 +14,11 @@ use volmover::report::record::RecordingMonitor;
 use zeroize::Zeroizing;
 
 use crate::s3::{ACCESS_KEY, Profile, S3Server, SECRET_KEY};
+use crate::support;
 use crate::support::children::Running;
 use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover};
 use crate::support::restic::Restic;
-use crate::support;
 
 /// A place with one repository in it.
 pub struct Place {
