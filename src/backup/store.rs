@@ -30,7 +30,7 @@ const INDEX_BLOBS_MAX: usize = 50_000;
 /// Packs without an index entry that are always tolerated.
 const UNINDEXED_PACKS_MIN: usize = 4;
 /// An index file is written at the latest after this long.
-const INDEX_EVERY: Duration = Duration::from_secs(10 * 60);
+const INDEX_EVERY: Duration = Duration::from_mins(10);
 const SHARDS: usize = 64;
 
 /// Ids are uniform: their first bytes are a hash already.
