@@ -146,7 +146,7 @@ fn a_config_that_stays_without_a_key_is_taken_over() {
     let clock = Arc::new(SleepClock::new());
     let before = clock.elapsed();
     let started = start(Arc::clone(&memory) as _, &(Arc::clone(&clock) as _));
-    assert!(clock.elapsed() - before >= INIT_GRACE);
+    assert!(clock.elapsed().checked_sub(before).unwrap() >= INIT_GRACE);
     assert_one(memory.as_ref(), &[started]);
 }
 
@@ -161,10 +161,10 @@ fn a_take_over_looks_at_the_config_last() {
     let requests = record.requests();
     let delete = requests.iter().position(|request| request.request == Request::Delete).unwrap();
     let before = [&requests[delete - 2], &requests[delete - 1]];
-    assert_eq!(before.map(|request| (request.request, request.kind)), [
-        (Request::List, Some(FileType::Key)),
-        (Request::Read, Some(FileType::Config)),
-    ]);
+    assert_eq!(
+        before.map(|request| (request.request, request.kind)),
+        [(Request::List, Some(FileType::Key)), (Request::Read, Some(FileType::Config)),]
+    );
 }
 
 #[test]
@@ -292,7 +292,8 @@ fn leftovers_without_a_config_are_refused_and_not_touched() {
         let memory = Arc::new(MemoryBackend::new());
         memory.write(kind, &"a".repeat(64), &Bytes::from_static(b"something")).unwrap();
         let before = memory.content();
-        for error in [refused(Arc::clone(&memory) as _), start(Arc::clone(&memory) as _, &system()).unwrap_err()]
+        for error in
+            [refused(Arc::clone(&memory) as _), start(Arc::clone(&memory) as _, &system()).unwrap_err()]
         {
             assert_eq!(error.kind.exit_code(), 1);
             assert!(error.to_string().contains(&format!("{}/ holds files", kind.folder())), "{error}");
@@ -400,7 +401,8 @@ fn beyond_twenty_keys_a_hint_is_needed() {
     while backend.list(FileType::Key).unwrap().iter().filter(|file| file.name < *last).count() < 21 {
         mover::write_key(backend.as_ref(), &SealKey::random(&SystemRandom).unwrap(), "another");
     }
-    let before_hint = [PASSWORD, "second"].map(|password| open_fixture(copy.path(), password.as_bytes(), None));
+    let before_hint =
+        [PASSWORD, "second"].map(|password| open_fixture(copy.path(), password.as_bytes(), None));
     let failed: Vec<&Error> = before_hint.iter().filter_map(|opened| opened.as_ref().err()).collect();
     assert!(!failed.is_empty());
     for error in failed {

@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 
 use super::Session;
 use crate::error::Result;
+use crate::report::RestoreSummary;
 use crate::report::format::go_time;
 use crate::report::lines::{self, Restoring};
-use crate::report::RestoreSummary;
 use crate::repository::Id;
 use crate::repository::lock::LockMode;
 use crate::repository::snapshot::Snapshot;

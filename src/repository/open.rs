@@ -29,7 +29,7 @@ use crate::random::Random;
 /// How many keys are tried, as restic does.
 pub const KEYS_MAX: usize = 20;
 /// How long a config without a key may be somebody's init in progress.
-pub const INIT_GRACE: Duration = Duration::from_secs(60);
+pub const INIT_GRACE: Duration = Duration::from_mins(1);
 
 /// What opening and creating need besides the backend.
 #[derive(Clone)]

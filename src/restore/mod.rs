@@ -107,7 +107,7 @@ pub struct RestoreOptions {
 /// One request: a pack of restic's default size fits, in bytes.
 const REQUEST_BYTES_MAX: u64 = 20 << 20;
 /// Data in flight, in bytes: more does not make it faster.
-const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
+const IN_FLIGHT_BYTES_MAX: u64 = 40 << 20;
 
 /// Restores `snapshot`. Items that fail are told to `monitor`, the rest goes on, and the result is an error of
 /// the kind of their cause; `stop` ends it with `Interrupted`. What was written is used by the next run.

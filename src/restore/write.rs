@@ -68,8 +68,8 @@ impl<'a> Writer<'a> {
             if self.shared.run.is_over() {
                 return;
             }
+            // Also for a file that lacks another blob: most of it is better than nothing.
             let written = match &plain {
-                Ok(_) if entry.failed.load(Ordering::Relaxed) => Ok(()),
                 Ok(plain) if is_whole(entry, plain) => self.whole(entry, plain),
                 Ok(plain) => self.part(blob, entry, plain),
                 Err(trouble) => Err(trouble.clone()),
@@ -296,7 +296,7 @@ impl<'a> Writer<'a> {
         let (first_dir, first_name) = shared.links.first(first).ok_or_else(|| failed(Errno::NOENT))?;
         let (first_name, name) = (shared.dirs.kept_name(first_name), shared.batch.name(entry));
         // A handle of its own, because both directories are needed at once.
-        let first_dir = self.handles.with(first_dir, |dir| dir.try_clone()).map_err(failed)?;
+        let first_dir = self.handles.with(first_dir, rustix::fd::OwnedFd::try_clone).map_err(failed)?;
         let first_dir = first_dir.map_err(|error| Trouble::other(error.to_string()))?;
         let there = target::standing(&first_dir, first_name).map_err(failed)?;
         let there = there

@@ -14,14 +14,14 @@ use volmover::report::record::RecordingMonitor;
 use zeroize::Zeroizing;
 
 use crate::s3::{ACCESS_KEY, Profile, S3Server, SECRET_KEY};
+use crate::support;
 use crate::support::children::Running;
 use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover};
 use crate::support::restic::Restic;
-use crate::support;
 
 /// A place with one repository in it.
-pub struct Place {
+pub(crate) struct Place {
     pub name: &'static str,
     pub backend: Arc<dyn Backend>,
     url: String,
@@ -37,7 +37,7 @@ enum Kept {
 
 impl Place {
     /// A repository of version 1 or 2 in a folder.
-    pub fn folder(version: u32) -> Self {
+    pub(crate) fn folder(version: u32) -> Self {
         let folder = TempDir::new().unwrap();
         let url = folder.path().to_str().unwrap().to_owned();
         let backend = mover::local(folder.path());
@@ -45,7 +45,7 @@ impl Place {
     }
 
     /// In the S3 server of this process, with R2's manners: no checksums, equal parts, bursts of 429.
-    pub fn r2(version: u32) -> Self {
+    pub(crate) fn r2(version: u32) -> Self {
         let server = S3Server::start(Profile { bursts: 23, ..Profile::r2() });
         let options = ObjectOptions {
             multipart_threshold_bytes: 8 << 20,
@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// In a `MinIO`; `None` where it is missing and not required.
-    pub fn minio(version: u32) -> Option<Self> {
+    pub(crate) fn minio(version: u32) -> Option<Self> {
         let program = support::peer("minio")?;
         let folder = TempDir::new().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -93,12 +93,12 @@ impl Place {
     }
 
     /// A new session of ours.
-    pub fn mover(&self) -> Mover {
+    pub(crate) fn mover(&self) -> Mover {
         Mover::open_backend(Arc::clone(&self.backend)).unwrap()
     }
 
     /// restic on the same repository.
-    pub fn restic(&self, version: &str) -> Option<Restic> {
+    pub(crate) fn restic(&self, version: &str) -> Option<Restic> {
         let restic = Restic::at(version, &self.url)?;
         Some(restic.with("AWS_ACCESS_KEY_ID", ACCESS_KEY).with("AWS_SECRET_ACCESS_KEY", SECRET_KEY))
     }

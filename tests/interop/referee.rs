@@ -139,11 +139,9 @@ fn a_backup_of_what_restic_stored_raw_adds_nothing() {
 }
 
 /// A backup that compares with nothing and so reads everything, as restic's with `--force`.
-pub fn backup_all(mover: &Mover, source: &Path) -> volmover::report::BackupSummary {
-    let options = volmover::ops::backup::BackupOptions {
-        host: "another".to_owned(),
-        ..mover::backup_options(source)
-    };
+pub(crate) fn backup_all(mover: &Mover, source: &Path) -> volmover::report::BackupSummary {
+    let options =
+        volmover::ops::backup::BackupOptions { host: "another".to_owned(), ..mover::backup_options(source) };
     let summary = volmover::ops::backup::run(&mover.session(), options).unwrap().summary;
     assert_eq!((summary.parent.as_deref(), summary.files_unmodified), (None, 0));
     summary

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tempfile::TempDir;
-use volmover::backend::fault::Fault;
+use volmover::backend::BackendErrorKind;
+use volmover::backend::fault::{Fault, Rule};
+use volmover::backend::record::Request;
+use volmover::clock::SystemClock;
 use volmover::error::ErrorKind;
 use volmover::repository::blob::BlobType;
 
 use crate::made::{file, folder, store, store_index, store_pack, tree};
-use crate::world::{Repo, options, random_bytes, run, run_snapshot};
+use crate::world::{Repo, open, options, random_bytes, run, run_snapshot};
 
 fn flip(path: &std::path::Path, offset: usize) {
     crate::world::set_mode(path, 0o600);
@@ -127,7 +130,40 @@ fn a_tree_that_is_lost_costs_its_directory_and_nothing_is_deleted() {
 fn a_store_out_of_reach_ends_the_run_with_its_own_kind() {
     let repo = Repo::create();
     store(&repo.open(), &[b"text"], &[&tree(vec![file(b"f", &[b"text"])])]);
-    let _ = Arc::new(Fault::new(repo.backend()));
+    for (backend, kind) in [
+        (BackendErrorKind::Unreachable, ErrorKind::Unreachable),
+        (BackendErrorKind::Denied, ErrorKind::Denied),
+    ] {
+        // The first range read is of trees, the second of data.
+        for skip in [0, 1] {
+            let rule = Rule::on(&[Request::ReadRange]).skip(skip).fail(backend).forever();
+            let fault = Arc::new(Fault::new(repo.backend(), clock()));
+            let repository = open(fault.clone());
+            fault.add(rule);
+            let target = TempDir::new().unwrap();
+            let done = run(&repository, &options(target.path()));
+            assert_eq!(done.error().kind, kind);
+            assert!(!target.path().join("f").exists());
+        }
+    }
+}
+
+#[test]
+fn one_bad_transfer_is_read_again() {
+    let repo = Repo::create();
+    store(&repo.open(), &[b"text"], &[&tree(vec![file(b"f", &[b"text"])])]);
+    for skip in [0, 1] {
+        let fault = Arc::new(Fault::new(repo.backend(), clock()));
+        let repository = open(fault.clone());
+        fault.add(Rule::on(&[Request::ReadRange]).skip(skip).flip(20));
+        let target = TempDir::new().unwrap();
+        run(&repository, &options(target.path())).summary();
+        assert_eq!(fs::read(target.path().join("f")).unwrap(), b"text");
+    }
+}
+
+fn clock() -> Arc<SystemClock> {
+    Arc::new(SystemClock::new())
 }
 
 #[test]

@@ -26,7 +26,8 @@ fn restored(trees: &[&Tree], prepare: impl FnOnce(&std::path::Path)) -> (TempDir
     fs::create_dir(&target).unwrap();
     prepare(&target);
     let done = run(&repository, &options(&target));
-    let mut names: Vec<_> = fs::read_dir(outer.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(outer.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["outside", "target"]);
     assert_eq!(fs::read_dir(outer.path().join("outside")).unwrap().count(), 1);
@@ -55,7 +56,12 @@ fn an_empty_name_or_one_that_comes_twice_makes_the_tree_unreadable() {
     // Such a tree cannot be encoded by accident; its JSON is put together by hand.
     let node = |node: Node| {
         let json = Tree { nodes: vec![node] }.encode();
-        String::from_utf8(json).unwrap().trim_end().trim_start_matches("{\"nodes\":[").trim_end_matches("]}").to_owned()
+        String::from_utf8(json)
+            .unwrap()
+            .trim_end()
+            .trim_start_matches("{\"nodes\":[")
+            .trim_end_matches("]}")
+            .to_owned()
     };
     let nodes: Vec<String> = root.nodes.into_iter().map(node).collect();
     let twice = format!("{{\"nodes\":[{}]}}\n", nodes.join(","));
@@ -63,7 +69,11 @@ fn an_empty_name_or_one_that_comes_twice_makes_the_tree_unreadable() {
     for json in [twice, empty] {
         let repo = Repo::create();
         let repository = repo.open();
-        let pack = crate::made::store_pack(&repository, volmover::repository::blob::BlobType::Tree, &[json.as_bytes()]);
+        let pack = crate::made::store_pack(
+            &repository,
+            volmover::repository::blob::BlobType::Tree,
+            &[json.as_bytes()],
+        );
         crate::made::store_index(&repository, &[pack]);
         let snapshot = volmover::repository::snapshot::Snapshot {
             tree: volmover::repository::Id::of(json.as_bytes()),

@@ -64,9 +64,7 @@ pub fn store_pack(repository: &Repository, kind: BlobType, plains: &[&[u8]]) -> 
     for plain in plains {
         let id = Id::of(plain);
         builder
-            .append(id, Sealer::bound(plain.len()), |tail| {
-                sealer.seal(kind, &id, plain, tail, &SystemRandom)
-            })
+            .append(id, Sealer::bound(plain.len()), |tail| sealer.seal(kind, &id, plain, tail, &SystemRandom))
             .unwrap();
     }
     let pack = builder.finish(repository.cipher(), &SystemRandom).unwrap();
@@ -89,8 +87,12 @@ pub fn store(repository: &Repository, chunks: &[&[u8]], trees: &[&Tree]) -> Snap
         packs.push(store_pack(repository, BlobType::Data, chunks));
     }
     store_index(repository, &packs);
-    let snapshot =
-        Snapshot { tree: Id::of(&encoded[0]), hostname: "h".into(), paths: vec!["/".into()], ..Snapshot::default() };
+    let snapshot = Snapshot {
+        tree: Id::of(&encoded[0]),
+        hostname: "h".into(),
+        paths: vec!["/".into()],
+        ..Snapshot::default()
+    };
     repository.write_unpacked(FileType::Snapshot, &snapshot.encode()).unwrap();
     snapshot
 }

@@ -92,7 +92,10 @@ fn holes_stay_holes_only_when_asked_for() {
         assert_eq!(holes.len(), 20 << 20);
         assert!(holes.blocks() <= most_blocks, "{} blocks", holes.blocks());
         assert!(sparse || holes.blocks() * 512 >= 20 << 20);
-        assert!(fs::read(target.path().join("a/holes")).unwrap() == fs::read(source.path().join("a/holes")).unwrap());
+        assert!(
+            fs::read(target.path().join("a/holes")).unwrap()
+                == fs::read(source.path().join("a/holes")).unwrap()
+        );
     }
 }
 

@@ -67,7 +67,7 @@ impl Repo {
         open(self.backend())
     }
 
-    /// Backs a source up with real restic, as VolSync's mover calls it; false: restic is not there.
+    /// Backs a source up with real restic, as `VolSync`'s mover calls it; false: restic is not there.
     #[must_use]
     pub fn backup(&self, source: &Path) -> bool {
         self.restic(source, &["backup", "--host", "volsync", "--quiet", "."])
@@ -229,9 +229,11 @@ pub fn rich_source() -> TempDir {
     set_mtime(&at("a/text"), 5_000_000_000, 1);
     if support::is_root() {
         let rdev = rustix::fs::makedev(1, 3);
-        rustix::fs::mknodat(CWD, at("null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), rdev).unwrap();
+        rustix::fs::mknodat(CWD, at("null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), rdev)
+            .unwrap();
         let rdev = rustix::fs::makedev(7, 99);
-        rustix::fs::mknodat(CWD, at("loop"), FileType::BlockDevice, Mode::from_raw_mode(0o660), rdev).unwrap();
+        rustix::fs::mknodat(CWD, at("loop"), FileType::BlockDevice, Mode::from_raw_mode(0o660), rdev)
+            .unwrap();
         set_xattr(&at("a/one"), "trusted.of root", b"secret");
         set_xattr(&at("dangling"), "trusted.on a link", b"x");
         std::os::unix::fs::lchown(at("dangling"), Some(77), Some(88)).unwrap();

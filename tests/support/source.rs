@@ -48,7 +48,9 @@ pub fn content(kind: Content, seed: u64, bytes: usize) -> Vec<u8> {
             let mut text = Vec::with_capacity(bytes + 64);
             let mut line = 0_u64;
             while text.len() < bytes {
-                text.extend_from_slice(format!("{seed}: line {line} of a text that says little\n").as_bytes());
+                text.extend_from_slice(
+                    format!("{seed}: line {line} of a text that says little\n").as_bytes(),
+                );
                 line += 1;
             }
             text.truncate(bytes);
@@ -128,7 +130,9 @@ fn modes(root: &Path) {
 fn xattrs(root: &Path) {
     fs::write(root.join("xattr"), "with attributes\n").unwrap();
     for path in [root.join("xattr"), root.join("empty-dir")] {
-        for (name, value) in [("user.comment", &b"gr\xc3\xb6\xc3\x9fer"[..]), ("user.b", &[0, 255]), ("user.empty", b"")] {
+        for (name, value) in
+            [("user.comment", &b"gr\xc3\xb6\xc3\x9fer"[..]), ("user.b", &[0, 255]), ("user.empty", b"")]
+        {
             rustix::fs::setxattr(&path, name, value, XattrFlags::empty()).unwrap();
         }
     }
@@ -170,8 +174,14 @@ fn specials(root: &Path) {
 /// Times before 1970, after 2038, with and without nanoseconds; on links and directories too.
 fn times(root: &Path) {
     fs::create_dir(root.join("times")).unwrap();
-    let times: [(i64, i64); 6] =
-        [(-2_147_483_000, 0), (-1, 999_999_999), (0, 0), (1, 120_000_000), (2_147_483_648, 1), (7_258_118_400, 100)];
+    let times: [(i64, i64); 6] = [
+        (-2_147_483_000, 0),
+        (-1, 999_999_999),
+        (0, 0),
+        (1, 120_000_000),
+        (2_147_483_648, 1),
+        (7_258_118_400, 100),
+    ];
     for (seconds, nanoseconds) in times {
         let path = root.join(format!("times/{seconds}"));
         fs::write(&path, format!("{seconds}")).unwrap();
