@@ -108,7 +108,7 @@ impl MemoryBackend {
             let cause = "the file exists already";
             return Err(BackendError::new(BackendErrorKind::Exists, "write", kind, name, cause));
         }
-        state.content.files.insert(entry, Stored { data: data.clone(), modified });
+        state.content.files.insert(entry, Stored { data: Bytes::copy_from_slice(data), modified });
         Ok(())
     }
 }
