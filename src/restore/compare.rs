@@ -48,12 +48,11 @@ fn steps(batch: &Batch) -> Vec<std::ops::Range<usize>> {
         if batch.entry(blob.entry).is_none_or(|entry| entry.place != Place::Usable) {
             continue;
         }
-        match steps.last_mut().filter(|step| step.end == number && bytes < STEP_BYTES) {
-            Some(step) => step.end += 1,
-            None => {
-                steps.push(number..number + 1);
-                bytes = 0;
-            }
+        if let Some(step) = steps.last_mut().filter(|step| step.end == number && bytes < STEP_BYTES) {
+            step.end += 1;
+        } else {
+            steps.push(number..number + 1);
+            bytes = 0;
         }
         bytes += blob.plain_bytes();
     }

@@ -12,10 +12,13 @@ use super::run::lock;
 const SHARDS: usize = 16;
 const FILES_A_SHARD: usize = 6;
 
+/// A few open files by entry number, the one used last at the end.
+type Shard = Mutex<Vec<(u32, Arc<OwnedFd>)>>;
+
 /// Open files, by entry number.
 #[derive(Default)]
 pub(super) struct OpenFiles {
-    shards: [Mutex<Vec<(u32, Arc<OwnedFd>)>>; SHARDS],
+    shards: [Shard; SHARDS],
 }
 
 impl OpenFiles {
@@ -48,7 +51,7 @@ impl OpenFiles {
         }
     }
 
-    fn shard(&self, entry: u32) -> Option<&Mutex<Vec<(u32, Arc<OwnedFd>)>>> {
+    fn shard(&self, entry: u32) -> Option<&Shard> {
         self.shards.get(entry as usize % SHARDS)
     }
 }
