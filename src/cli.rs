@@ -91,14 +91,15 @@ pub static VERSION: LazyLock<String> = LazyLock::new(|| {
 const OPERATION: &str = "OPERATION";
 
 fn command() -> Command {
-    let operations = Arg::new(OPERATION)
-        .help("What to do, in this order; the first that fails ends the run")
-        .num_args(0..)
-        .value_parser(value_parser!(OsString));
+    let operations = Arg::new(OPERATION).num_args(0..).value_parser(value_parser!(OsString)).hide(true);
     Command::new("volmover")
         .about("Backs up volumes into restic repositories, and restores them")
         .version(VERSION.as_str())
         .override_usage("volmover [OPTIONS] OPERATION...\n       volmover help OPERATION")
+        .help_template(format!(
+            "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{}\n{{all-args}}{{after-help}}",
+            about_operations()
+        ))
         .after_help(after_help())
         .max_term_width(110)
         .next_line_help(true)
@@ -158,14 +159,18 @@ fn help() -> String {
     command().render_help().to_string()
 }
 
-/// Operations, variables without options, exit codes.
-fn after_help() -> String {
-    let mut text = "Operations:\n".to_owned();
+fn about_operations() -> String {
+    let mut text = "Operations run in the order given; the first that fails ends the run:\n".to_owned();
     for operation in OPERATIONS {
         let _ = writeln!(text, "  {:<10} {}", operation.name(), operation.about());
     }
-    text.push_str(
-        "\nEvery option has a variable, named in brackets. An option goes before the environment, before the\n\
+    text
+}
+
+/// Precedence, variables without options, exit codes.
+fn after_help() -> String {
+    let mut text = String::from(
+        "Every option has a variable, named in brackets. An option goes before the environment, before the\n\
          config directory (MOVER_CONFIG_DIR), before the default. A variable that is set but empty counts as unset.\n\
          \nVariables without an option, because every process can read command lines:\n",
     );
@@ -291,8 +296,8 @@ mod tests {
     #[test]
     fn operations_in_order_and_options_anywhere() {
         let call = call(&["--host", "h", "init", "--json", "backup", "-r/srv/repo", "snapshots", "backup"]);
-        use Operation::{Backup, Init, Snapshots};
-        assert_eq!(call.operations, [Init, Backup, Snapshots, Backup]);
+        let names: Vec<&str> = call.operations.iter().map(|operation| operation.name()).collect();
+        assert_eq!(names, ["init", "backup", "snapshots", "backup"]);
         assert_eq!(call.personality, Personality::Tool);
         let options: Vec<(&str, &str)> =
             call.options.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();

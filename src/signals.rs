@@ -2,12 +2,14 @@
 //!
 //! Operations look at the stop flag, make what they have done usable and give their locks back. Should
 //! that hang (a dead store), the process ends anyway, and tries to give the lock back before it does.
+//!
+//! SIGHUP is taken and means nothing: restic sends it to the process that a lock names, to see whether it lives.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -32,10 +34,10 @@ impl Interruption {
         let interruption = Arc::new(Self::default());
         let failed =
             |cause: std::io::Error| Error::new(ErrorKind::Other, "cannot watch signals").because(cause);
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
         let told = Arc::clone(&interruption);
         let watch = move || {
-            if let Some(signal) = signals.forever().next() {
+            if let Some(signal) = signals.forever().find(|signal| *signal != SIGHUP) {
                 told.signal.store(signal, Ordering::SeqCst);
                 told.stop.store(true, Ordering::SeqCst);
                 std::thread::sleep(GRACE);

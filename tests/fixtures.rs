@@ -130,6 +130,7 @@ fn damage_changes_one_file_of_a_copy() {
             match damage {
                 Damage::Truncated => assert_eq!(fs::read(&path).unwrap(), before[..before.len() / 2]),
                 Damage::Flipped => assert_ne!(fs::read(&path).unwrap(), before),
+                Damage::Empty => assert!(fs::read(&path).unwrap().is_empty()),
                 Damage::Absent => assert!(!path.exists()),
             }
         }

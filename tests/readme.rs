@@ -23,6 +23,7 @@ fn tables_equal_the_code() {
     let expected = with_table(&expected, "exit-codes", &readme::exit_codes());
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(&path, &expected).unwrap();
+        return;
     }
     let lines = text.lines().zip(expected.lines()).enumerate();
     for (number, (line, expected)) in lines {

@@ -71,14 +71,16 @@ pub struct ChunkTask {
 impl ChunkTask {
     /// The chunk's bytes: in place when one segment holds them all, else joined in `scratch`.
     pub fn bytes<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        fn piece<'a>((segment, range): &'a (Arc<Segment<SegmentBuffer>>, Range<usize>)) -> &'a [u8] {
+        fn piece((segment, range): &(Arc<Segment<SegmentBuffer>>, Range<usize>)) -> &[u8] {
             segment.bytes.with_window().get(range.clone()).unwrap_or_default()
         }
         match self.pieces.as_slice() {
             [only] => piece(only),
             pieces => {
                 scratch.clear();
-                pieces.iter().for_each(|part| scratch.extend_from_slice(piece(part)));
+                for part in pieces {
+                    scratch.extend_from_slice(piece(part));
+                }
                 scratch
             }
         }

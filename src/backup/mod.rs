@@ -282,15 +282,12 @@ impl Stages<'_> {
     fn directory_done(&self, directory: &Arc<Directory>, tree: Id) {
         let Some(mut node) = lock(&directory.node).take() else { return };
         node.subtree = Some(tree);
-        match &directory.above {
-            Some((above, slot)) => {
-                self.counts.dirs.add(directory.previous.as_ref(), &node);
-                self.complete(above, *slot, Some(node));
-            }
-            None => {
-                *lock(&self.root) = Some(tree);
-                self.queue.close();
-            }
+        if let Some((above, slot)) = &directory.above {
+            self.counts.dirs.add(directory.previous.as_ref(), &node);
+            self.complete(above, *slot, Some(node));
+        } else {
+            *lock(&self.root) = Some(tree);
+            self.queue.close();
         }
     }
 

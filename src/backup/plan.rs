@@ -67,9 +67,9 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     let workers = 1 + take(WORKER_BYTES, limits.threads.saturating_sub(1));
     let data_slots = 1 + take(pack, (workers - 1).min(1));
     let readers = 1 + take(reader, limits.readers.max(1) - 1);
-    let uploads = 1 + take(pack, limits.connections.saturating_sub(1).min(3));
     let data_slots = data_slots + take(pack, workers.saturating_sub(data_slots));
-    let uploads = uploads + take(pack, limits.connections.saturating_sub(uploads));
+    // A pack is a large request: half of the connections keep a store busy, and each holds 17 MiB.
+    let uploads = 1 + take(pack, (limits.connections / 2).saturating_sub(1));
     let store = StorePlan { pack_bytes: limits.pack_bytes, data_slots, tree_slots: 1, uploads };
     Ok(Plan { workers, readers, store })
 }
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_large_budget_gives_what_is_asked_for() {
         let plan = plan(LIMITS).unwrap();
-        assert_eq!((plan.workers, plan.readers, plan.store.data_slots, plan.store.uploads), (4, 2, 4, 16));
+        assert_eq!((plan.workers, plan.readers, plan.store.data_slots, plan.store.uploads), (4, 2, 4, 8));
     }
 
     #[test]

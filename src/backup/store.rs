@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
 use super::run::{NAP, Pool, Pooled, Run, lock};
 use crate::backend::FileType;
@@ -30,7 +30,7 @@ const INDEX_BLOBS_MAX: usize = 50_000;
 /// Packs without an index entry that are always tolerated.
 const UNINDEXED_PACKS_MIN: usize = 4;
 /// An index file is written at the latest after this long.
-const INDEX_EVERY: Duration = Duration::from_secs(10 * 60);
+const INDEX_EVERY: Duration = Duration::from_mins(10);
 const SHARDS: usize = 64;
 
 /// Ids are uniform: their first bytes are a hash already.
@@ -91,7 +91,8 @@ pub struct Store<'a> {
     claimed: [Vec<Mutex<IdSet>>; 2],
     data: Open,
     trees: Open,
-    uploads: Sender<FinishedPack>,
+    uploads: Sender<Upload>,
+    uploaders: usize,
     in_flight: AtomicUsize,
     closing: AtomicBool,
     indexer: Mutex<Indexer>,
@@ -131,7 +132,7 @@ impl<'a> Store<'a> {
         run: &'a Run<'a>,
         progress: &'a Progress,
         plan: StorePlan,
-    ) -> (Self, Receiver<FinishedPack>) {
+    ) -> (Self, Receiver<Upload>) {
         let (uploads, packs) = bounded(0);
         let count = plan.data_slots + plan.tree_slots + plan.uploads;
         let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
@@ -146,6 +147,7 @@ impl<'a> Store<'a> {
             data: Open::new(plan.data_slots),
             trees: Open::new(plan.tree_slots),
             uploads,
+            uploaders: plan.uploads,
             in_flight: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             indexer: Mutex::new(Indexer { since: repository.clock().elapsed(), ..Indexer::default() }),
@@ -214,7 +216,7 @@ impl<'a> Store<'a> {
 
     /// Finishes a pack and gives it to an uploader, waiting for one to be free.
     fn hand_over(&self, builder: PackBuilder<Pooled>) -> Result<()> {
-        let mut pack = builder.finish(self.repository.cipher(), self.repository.random())?;
+        let mut pack = Upload::Pack(builder.finish(self.repository.cipher(), self.repository.random())?);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         loop {
             match self.uploads.send_timeout(pack, NAP) {
@@ -230,23 +232,12 @@ impl<'a> Store<'a> {
     }
 
     /// Uploads packs until `finish` says that there are no more. One call is one upload at a time.
-    pub fn upload(&self, packs: &Receiver<FinishedPack>) {
-        loop {
-            match packs.recv_timeout(NAP) {
-                Ok(pack) => {
-                    if let Err(error) = self.upload_one(pack) {
-                        self.run.fail(error);
-                    }
-                    self.in_flight.fetch_sub(1, Ordering::SeqCst);
-                }
-                Err(RecvTimeoutError::Timeout) if self.closing.load(Ordering::SeqCst) => {
-                    if self.in_flight.load(Ordering::SeqCst) == 0 {
-                        return;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+    pub fn upload(&self, packs: &Receiver<Upload>) {
+        while let Ok(Upload::Pack(pack)) = packs.recv() {
+            if let Err(error) = self.upload_one(pack) {
+                self.run.fail(error);
             }
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -282,6 +273,14 @@ impl<'a> Store<'a> {
     /// called when no worker adds any more; uploaders are told to end.
     pub fn finish(&self) -> Result<()> {
         self.closing.store(true, Ordering::SeqCst);
+        let written = self.write_rest();
+        for _ in 0..self.uploaders {
+            let _ = self.uploads.send(Upload::NoMore);
+        }
+        written
+    }
+
+    fn write_rest(&self) -> Result<()> {
         // A run that was stopped keeps what it has uploaded, and first of all makes that usable.
         let interrupted = self.run.is_over();
         let first = if interrupted { self.flush_index() } else { Ok(()) };
@@ -299,6 +298,15 @@ impl<'a> Store<'a> {
         flushed?;
         self.flush_index()
     }
+}
+
+/// What an uploader is handed.
+#[derive(Debug)]
+pub enum Upload {
+    /// A pack to write.
+    Pack(FinishedPack),
+    /// The end of its work.
+    NoMore,
 }
 
 /// Joins partly filled packs, so that a small run writes one pack and not one a worker.

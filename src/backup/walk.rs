@@ -131,7 +131,7 @@ fn list(stages: &Stages<'_>, reader: &mut Reader<'_>, directory: &Arc<Directory>
         match file {
             Ok(file) => ignore_files.push(file),
             Err(cause) => {
-                stages.item_failed("archival", &path, &format!("cannot use the ignore file: {cause}"))
+                stages.item_failed("archival", &path, &format!("cannot use the ignore file: {cause}"));
             }
         }
     }

@@ -75,9 +75,8 @@ fn marker(line: &str) -> values::Parsed<Marker> {
 
 fn ignore_files(text: &str) -> values::Parsed<Vec<String>> {
     let names = text.split([',', '\n']).map(str::trim).filter(|name| !name.is_empty());
-    let name = |name: &str| match is_name(name) {
-        true => Ok(name.to_owned()),
-        false => Err("names of files, separated by commas".to_owned()),
+    let name = |name: &str| {
+        is_name(name).then(|| name.to_owned()).ok_or_else(|| "names of files, separated by commas".to_owned())
     };
     if values::boolean(text) == Ok(false) { Ok(Vec::new()) } else { names.map(name).collect() }
 }
@@ -135,12 +134,13 @@ mod tests {
 
     use std::ffi::OsString;
 
+    use super::super::env::Values;
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Excludes> {
         let environment =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
-        Excludes::parse(&Lookup::new(Default::default(), environment).unwrap())
+        Excludes::parse(&Lookup::new(Values::new(), environment).unwrap())
     }
 
     #[test]

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-    const MACHINE: Machine = Machine { memory_bytes: 24684084 << 10, cpus: 8 };
+    const MACHINE: Machine = Machine { memory_bytes: 24_684_084 << 10, cpus: 8 };
     /// What v1 says for no limit, on machines with pages of 4 KiB.
     const V1_NONE: &str = "9223372036854771712\n";
 
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn this_machine() {
-        assert_eq!(memory_total("MemTotal:       24684084 kB\nMemFree: 1 kB\n"), Some(24684084 << 10));
+        assert_eq!(memory_total("MemTotal:       24684084 kB\nMemFree: 1 kB\n"), Some(24_684_084 << 10));
         let limits = Limits::of_this_process();
         assert!(
             limits.cpus >= 1 && limits.memory_bytes > 64 * MIB && limits.memory_bytes < u64::MAX,

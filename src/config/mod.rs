@@ -189,7 +189,7 @@ pub struct RunConfig {
     pub jitter: Duration,
     /// Change nothing.
     pub dry_run: bool,
-    /// VolSync says that it gave the mover more capabilities.
+    /// `VolSync` says that it gave the mover more capabilities.
     pub privileged: bool,
 }
 
@@ -324,9 +324,9 @@ impl RestoreConfig {
             ("if-newer", Overwrite::IfNewer),
             ("never", Overwrite::Never),
         ];
-        let options = |text: &str| match text.split_whitespace().all(|option| option == "--delete") {
-            true => Ok(!text.trim().is_empty()),
-            false => Err("--delete or nothing".to_owned()),
+        let options = |text: &str| {
+            let known = text.split_whitespace().all(|option| option == "--delete");
+            known.then(|| !text.trim().is_empty()).ok_or_else(|| "--delete or nothing".to_owned())
         };
         let xattrs_default = match personality {
             Personality::Mover => Xattrs::Matching(vec!["user.*".to_owned()]),
@@ -349,7 +349,7 @@ impl RunConfig {
     fn parse(lookup: &Lookup) -> Result<Self> {
         Ok(Self {
             on_empty: lookup.parse(&MOVER_ON_EMPTY, verdict)?.unwrap_or(Verdict::Accept),
-            lock_wait: lookup.parse(&MOVER_LOCK_WAIT, values::duration)?.unwrap_or(Duration::from_secs(300)),
+            lock_wait: lookup.parse(&MOVER_LOCK_WAIT, values::duration)?.unwrap_or(Duration::from_mins(5)),
             jitter: lookup.parse(&MOVER_JITTER, values::duration)?.unwrap_or_default(),
             dry_run: lookup.flag(&MOVER_DRY_RUN, false)?,
             privileged: lookup.flag(&PRIVILEGED_MOVER, false)?,

@@ -19,7 +19,7 @@ use crate::error::Result;
 pub struct Network {
     /// PEM files of authorities that replace the system's; empty: the system's.
     pub ca_files: Vec<PathBuf>,
-    /// One more such file; it too replaces the system's, as VolSync's mover has it.
+    /// One more such file; it too replaces the system's, as `VolSync`'s mover has it.
     pub custom_ca: Option<PathBuf>,
     /// A PEM file with a client certificate and its key.
     pub client_cert_file: Option<PathBuf>,
@@ -93,12 +93,13 @@ mod tests {
 
     use std::ffi::OsString;
 
+    use super::super::env::Values;
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Network> {
         let environment =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
-        Network::parse(&Lookup::new(Default::default(), environment).unwrap())
+        Network::parse(&Lookup::new(Values::new(), environment).unwrap())
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Operation {
 /// As whom the program was called; the defaults of a few variables and some lines depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Personality {
-    /// `/mover-restic/entry.sh`: the mover of VolSync.
+    /// `/mover-restic/entry.sh`: the mover of `VolSync`.
     Mover,
     /// Any other name: the command-line tool.
     Tool,
@@ -66,9 +66,7 @@ impl Operation {
     pub fn about(self) -> &'static str {
         match self {
             Self::Init => "create a repository (format 2); an existing one is an error and is not touched",
-            Self::Backup => {
-                "save a snapshot of DATA_DIR; create the repository when it is missing; an empty source is skipped"
-            }
+            Self::Backup => "save a snapshot of DATA_DIR; create a missing repository; skip an empty source",
             Self::Restore => "select a snapshot and restore it into DATA_DIR",
             Self::Snapshots => "list the snapshots",
         }

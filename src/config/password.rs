@@ -143,12 +143,13 @@ mod tests {
 
     use std::ffi::OsString;
 
+    use super::super::env::Values;
     use super::*;
 
     fn source(pairs: &[(&str, &str)]) -> Result<PasswordSource> {
         let environment =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
-        PasswordSource::parse(&Lookup::new(Default::default(), environment).unwrap())
+        PasswordSource::parse(&Lookup::new(Values::new(), environment).unwrap())
     }
 
     fn fetched(pairs: &[(&str, &str)]) -> Result<Vec<u8>> {

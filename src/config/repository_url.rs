@@ -68,7 +68,10 @@ impl RepositoryUrl {
     pub fn parse(text: &str) -> Result<Self> {
         let shown = without_password(text);
         let refused = |cause: &str| {
-            Error::usage("invalid repository location").at(&shown).because(cause).then(ACCEPTED)
+            Error::usage("invalid value")
+                .at(format!("RESTIC_REPOSITORY={shown}"))
+                .because(cause)
+                .then(ACCEPTED)
         };
         if text.is_empty() || text.contains('\0') {
             return Err(refused("it is empty or holds a NUL"));
@@ -293,7 +296,10 @@ mod tests {
             let error = RepositoryUrl::parse(text).unwrap_err();
             assert_eq!(error.kind.exit_code(), 2, "{text}");
             let line = error.to_string();
-            assert!(line.contains(cause) && line.contains("Accepted: a path"), "{text}: {line}");
+            assert!(
+                line.contains(cause) && line.starts_with("invalid value: RESTIC_REPOSITORY="),
+                "{text}: {line}"
+            );
         }
     }
 

@@ -36,7 +36,7 @@ pub struct S3Options {
     pub region: Option<String>,
     /// `AWS_ACCESS_KEY_ID`, its secret and its token.
     pub static_keys: Option<AccessKeys>,
-    /// MinIO's variables.
+    /// `MinIO`'s variables.
     pub minio_keys: Option<AccessKeys>,
     /// The shared credentials file, named or in `~/.aws`.
     pub shared_credentials_file: Option<PathBuf>,
@@ -235,12 +235,13 @@ mod tests {
 
     use std::ffi::OsString;
 
+    use super::super::env::Values;
     use super::*;
 
     fn parse(pairs: &[(&str, &str)], used: bool) -> Result<S3Options> {
         let environment =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
-        S3Options::parse(&Lookup::new(Default::default(), environment).unwrap(), used)
+        S3Options::parse(&Lookup::new(Values::new(), environment).unwrap(), used)
     }
 
     #[test]

@@ -214,13 +214,14 @@ mod tests {
 
     use std::ffi::OsString;
 
+    use super::super::env::Values;
     use super::super::operation::Operation::{Backup, Restore, Snapshots};
     use super::*;
 
     fn lookup(pairs: &[(&str, &str)]) -> Lookup {
         let environment =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
-        Lookup::new(Default::default(), environment).unwrap()
+        Lookup::new(Values::new(), environment).unwrap()
     }
 
     fn identity(pairs: &[(&str, &str)]) -> Identity {

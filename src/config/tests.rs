@@ -44,7 +44,7 @@ fn defaults() {
     };
     assert_eq!(config.restore, expected);
     assert_eq!(config.run.on_empty, Verdict::Accept);
-    assert_eq!((config.run.lock_wait, config.run.jitter), (Duration::from_secs(300), Duration::ZERO));
+    assert_eq!((config.run.lock_wait, config.run.jitter), (Duration::from_mins(5), Duration::ZERO));
     assert!(!config.run.dry_run && !config.output.json);
     let performance = &config.performance;
     assert_eq!((performance.memory_bytes, performance.threads, performance.connections), (384 << 20, 3, 4));

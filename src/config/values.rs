@@ -92,6 +92,7 @@ pub fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Parsed<T> {
 }
 
 /// An id or its first digits, in lower case; at least `digits_min` hex digits.
+#[must_use]
 pub fn id_prefix(text: &str, digits_min: usize) -> Option<String> {
     let fits = (digits_min..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     fits.then(|| text.to_ascii_lowercase())

@@ -76,7 +76,7 @@ pub enum Group {
     Network,
     /// S3 and its credentials.
     S3,
-    /// What only the VolSync operator sets.
+    /// What only the `VolSync` operator sets.
     VolSync,
     /// What the machine sets.
     Machine,

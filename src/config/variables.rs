@@ -1,7 +1,7 @@
 //! The one table of every variable that volmover reads.
 //!
 //! Options, help and the README's table are made from it, and values are asked for by these names alone, so
-//! a variable that is not here cannot be read. Names of restic, VolSync and the AWS tools keep their meaning.
+//! a variable that is not here cannot be read. Names of restic, `VolSync` and the AWS tools keep their meaning.
 
 use super::operation::Operation::{Backup, Restore, Snapshots};
 use super::variable::{Group, Variable};
@@ -53,7 +53,7 @@ table! {
         "host of the snapshot and of selections (*: any); {name} and {namespace} are filled from MOVER_NAME and \
          MOVER_NAMESPACE")
         .option("host").default("RESTIC_HOST, else volsync").only(&[Backup, Restore, Snapshots]);
-    RESTIC_HOST = Variable::one(Group::Selection, "HOST", "host, where MOVER_HOST is not set")
+    RESTIC_HOST = Variable::one(Group::Selection, "HOST", "restic's name of MOVER_HOST, read after it")
         .option("restic-host").default("volsync").only(&[Backup, Restore, Snapshots]);
     MOVER_NAME = Variable::one(Group::Selection, "NAME", "name of the object that this run serves")
         .option("name").only(&[Backup, Restore, Snapshots]);

@@ -46,6 +46,8 @@ mod tests {
 
     use std::ffi::OsString;
 
+    use super::super::env::Values;
+
     use jiff::Timestamp;
 
     use super::*;
@@ -57,7 +59,7 @@ mod tests {
     fn zones(pairs: &[(&str, &str)]) -> Result<Zones> {
         let environment =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
-        Zones::parse(&Lookup::new(Default::default(), environment).unwrap())
+        Zones::parse(&Lookup::new(Values::new(), environment).unwrap())
     }
 
     #[test]

@@ -113,8 +113,8 @@ impl SealKey {
     fn clamp(&mut self) {
         for (position, byte) in self.mac_r.iter_mut().enumerate() {
             match position {
-                3 | 7 | 11 | 15 => *byte &= 15,
-                4 | 8 | 12 => *byte &= 252,
+                3 | 7 | 11 | 15 => *byte &= 0x0f,
+                4 | 8 | 12 => *byte &= 0xfc,
                 _ => {}
             }
         }

@@ -48,13 +48,6 @@ impl Id {
         text.truncate(8);
         text
     }
-
-    /// The first 8 bytes as a number: ids are uniform, so it sorts and hashes them.
-    #[must_use]
-    pub fn prefix(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
-    }
 }
 
 /// A hash that runs while data arrives: the id of a pack that grows.

@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     fn blob(number: u32, kind: BlobType) -> PackedBlob {
-        let plain_length = (number % 3 != 0).then_some(number * 10 + 1);
+        let plain_length = (!number.is_multiple_of(3)).then_some(number * 10 + 1);
         let extent = Extent { offset: number * 7, length: number + 33, plain_length };
         PackedBlob { id: Id::of(&number.to_le_bytes()), kind, extent }
     }

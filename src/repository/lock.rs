@@ -29,11 +29,11 @@ use crate::host::Holder;
 use crate::report::Monitor;
 
 /// How often a lock is refreshed.
-pub const REFRESH: Duration = Duration::from_secs(5 * 60);
+pub const REFRESH: Duration = Duration::from_mins(5);
 /// Without a refresh for so long, a lock is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(22 * 60 + 30);
 /// A lock older than this is stale.
-pub const STALE_AFTER: Duration = Duration::from_secs(30 * 60);
+pub const STALE_AFTER: Duration = Duration::from_mins(30);
 /// Between writing a lock and listing again.
 const SETTLE: Duration = Duration::from_millis(200);
 

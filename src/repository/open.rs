@@ -29,7 +29,7 @@ use crate::random::Random;
 /// How many keys are tried, as restic does.
 pub const KEYS_MAX: usize = 20;
 /// How long a config without a key may be somebody's init in progress.
-pub const INIT_GRACE: Duration = Duration::from_secs(60);
+pub const INIT_GRACE: Duration = Duration::from_mins(1);
 
 /// What opening and creating need besides the backend.
 #[derive(Clone)]
@@ -68,18 +68,10 @@ pub enum Origin {
 impl Repository {
     /// Opens an existing repository; `RepositoryMissing` when there is none.
     pub fn open(backend: Arc<dyn Backend>, access: &Access<'_>) -> Result<Self> {
-        let Some(stored) = read_config(backend.as_ref())? else { return Err(missing(backend.as_ref())) };
-        match try_keys(backend.as_ref(), &stored, access)? {
-            Some(opened) => Ok(assemble(backend, opened, access)),
-            None => match wait_for_key(backend.as_ref(), &stored, access)? {
-                Some(opened) => Ok(assemble(backend, opened, access)),
-                None => Err(Error::damaged(
-                    "the repository cannot be opened",
-                    backend.location(),
-                    "it has a config but no key",
-                )
-                .then("Restore its key file from a copy, or initialise it anew if it holds nothing")),
-            },
+        match look(backend.as_ref(), access)? {
+            Found::Repository(opened) => Ok(assemble(backend, *opened, access)),
+            Found::Nothing => Err(missing(backend.as_ref())),
+            Found::DeadInit(_) => Err(no_key(backend.as_ref())),
         }
     }
 
@@ -97,19 +89,16 @@ impl Repository {
     /// Opens a repository, or creates it where there is none.
     pub fn open_or_create(backend: Arc<dyn Backend>, access: &Access<'_>) -> Result<(Self, Origin)> {
         loop {
-            let Some(stored) = read_config(backend.as_ref())? else {
-                match create(&backend, access)? {
-                    Some(repository) => return Ok((repository, Origin::Created)),
-                    None => continue,
+            match look(backend.as_ref(), access)? {
+                Found::Repository(opened) => {
+                    return Ok((assemble(backend, *opened, access), Origin::Opened));
                 }
-            };
-            let opened = match try_keys(backend.as_ref(), &stored, access)? {
-                Some(opened) => Some(opened),
-                None => wait_for_key(backend.as_ref(), &stored, access)?,
-            };
-            match opened {
-                Some(opened) => return Ok((assemble(backend, opened, access), Origin::Opened)),
-                None => take_over(backend.as_ref(), &stored)?,
+                Found::DeadInit(config) => take_over(backend.as_ref(), &config)?,
+                Found::Nothing => {
+                    if let Some(repository) = create(&backend, access)? {
+                        return Ok((repository, Origin::Created));
+                    }
+                }
             }
         }
     }
@@ -135,6 +124,38 @@ fn missing(backend: &dyn Backend) -> Error {
         .then("Check RESTIC_REPOSITORY, or create it with init")
 }
 
+fn no_key(backend: &dyn Backend) -> Error {
+    let cause = "it has a config, but no key that opens it";
+    Error::damaged("the repository cannot be opened", backend.location(), cause)
+        .then("Restore its key file from a copy, or initialise it anew if it holds nothing")
+}
+
+/// What is there.
+enum Found {
+    Nothing,
+    Repository(Box<Opened>),
+    /// A config that stayed without a key that opens it, in a repository that holds nothing.
+    DeadInit(Bytes),
+}
+
+/// Opens what is there, waiting for the key of an init in progress. Somebody may take a dead init over
+/// meanwhile: what was concluded from a config that is no longer there does not count.
+fn look(backend: &dyn Backend, access: &Access<'_>) -> Result<Found> {
+    loop {
+        let Some(stored) = read_config(backend)? else { return Ok(Found::Nothing) };
+        let opened = match try_keys(backend, &stored, access) {
+            Ok(None) => wait_for_key(backend, &stored, access),
+            tried => tried,
+        };
+        match opened {
+            Ok(Some(opened)) => return Ok(Found::Repository(Box::new(opened))),
+            Ok(None) => return Ok(Found::DeadInit(stored)),
+            Err(error) if read_config(backend)?.is_none_or(|now| now == stored) => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
 fn read_config(backend: &dyn Backend) -> Result<Option<Bytes>> {
     match backend.read(FileType::Config, "") {
         Err(error) if error.kind == BackendErrorKind::NotFound => Ok(None),
@@ -142,7 +163,8 @@ fn read_config(backend: &dyn Backend) -> Result<Option<Bytes>> {
     }
 }
 
-/// Tries the stored keys, the hinted one first. `None` when there is no key at all.
+/// Tries the stored keys, the hinted one first. `None` when there is no key at all, or, in a repository that
+/// holds nothing, only one that a slow init left behind when another took over.
 fn try_keys(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> Result<Option<Opened>> {
     let mut names: Vec<String> = backend.list(FileType::Key)?.into_iter().map(|file| file.name).collect();
     if names.is_empty() {
@@ -153,19 +175,29 @@ fn try_keys(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> Resul
         names.sort_by_key(|name| !name.starts_with(hint));
     }
     let mut wrong_password = false;
+    let mut opens_other = false;
     let mut damage = None;
     for name in names.iter().take(KEYS_MAX) {
         match try_key(backend, name, stored, access.password) {
             Ok(Tried::Opens(opened)) => return Ok(Some(*opened)),
             Ok(Tried::WrongPassword) => wrong_password = true,
             Ok(Tried::OpensOther) => {
-                tracing::warn!("key {name} does not open this repository's config: passed over")
+                tracing::warn!("key {name} does not open this repository's config: passed over");
+                opens_other = true;
             }
             Err(error) if error.kind == ErrorKind::Damaged => damage = Some(error),
             Err(error) => return Err(error),
         }
     }
     match damage {
+        _ if opens_other && holds_nothing(backend)? => Ok(None),
+        // The password is right, so it is the config that is not what it was.
+        _ if opens_other => Err(Error::damaged(
+            "the repository is damaged: cannot read its config",
+            "config",
+            "the key that opens with this password does not open it",
+        )
+        .then("Restore the config from a copy")),
         Some(error) if !wrong_password => Err(error),
         _ if names.len() > KEYS_MAX => Err(Error::new(ErrorKind::Other, "no key fits")
             .at(backend.location())
@@ -191,6 +223,9 @@ fn try_key(backend: &dyn Backend, name: &str, stored: &Bytes, password: &[u8]) -
     };
     let key = match KeyFile::decode(&json).and_then(|file| file.open(password)) {
         Ok(key) => key,
+        Err(_) if Id::of(&json).hex() != name => {
+            return Err(damaged(&"its content does not have the hash that its name says"));
+        }
         Err(KeyError::WrongPassword) => return Ok(Tried::WrongPassword),
         Err(cause) => return Err(damaged(&cause)),
     };
@@ -233,10 +268,15 @@ fn holds_nothing(backend: &dyn Backend) -> Result<bool> {
 
 /// Removes the config of an init that died, unless somebody else was quicker.
 fn take_over(backend: &dyn Backend, stored: &Bytes) -> Result<()> {
+    let still_empty = holds_nothing(backend)?;
+    let no_keys = backend.list(FileType::Key)?.is_empty();
+    // The config is looked at last: of many who take over, one may be done between any two requests here.
     let unchanged = read_config(backend)?.is_some_and(|now| now == *stored);
-    if unchanged && backend.list(FileType::Key)?.is_empty() && holds_nothing(backend)? {
+    if unchanged && still_empty && no_keys {
         tracing::warn!("the repository has a config but no key: an init died there, starting anew");
         backend.delete(FileType::Config, "")?;
+    } else if unchanged && still_empty {
+        return Err(no_key(backend));
     }
     Ok(())
 }

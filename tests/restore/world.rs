@@ -67,7 +67,7 @@ impl Repo {
         open(self.backend())
     }
 
-    /// Backs a source up with real restic, as VolSync's mover calls it; false: restic is not there.
+    /// Backs a source up with real restic, as `VolSync`'s mover calls it; false: restic is not there.
     #[must_use]
     pub fn backup(&self, source: &Path) -> bool {
         self.restic(source, &["backup", "--host", "volsync", "--quiet", "."])

@@ -37,12 +37,14 @@ pub enum Damage {
     Truncated,
     /// One bit in the middle is another.
     Flipped,
+    /// The file is there and empty.
+    Empty,
     /// The file is missing.
     Absent,
 }
 
 impl Damage {
-    pub const ALL: [Self; 3] = [Self::Truncated, Self::Flipped, Self::Absent];
+    pub const ALL: [Self; 4] = [Self::Truncated, Self::Flipped, Self::Empty, Self::Absent];
 }
 
 /// The folder `fixtures/`.
@@ -63,7 +65,8 @@ pub fn copy(name: &str) -> TempDir {
     copy
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+/// Copies a folder's files and folders.
+pub fn copy_folder(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
@@ -110,16 +113,20 @@ pub fn path_of(copy: &Path, fixture: &str, part: Part) -> PathBuf {
 /// Damages one file of a copy of a fixture, and returns its path.
 pub fn damage(copy: &Path, fixture: &str, part: Part, damage: Damage) -> PathBuf {
     let path = path_of(copy, fixture, part);
-    let mut content = fs::read(&path).unwrap();
+    damage_file(&path, damage);
+    path
+}
+
+/// Damages a file.
+pub fn damage_file(path: &Path, damage: Damage) {
+    let mut content = fs::read(path).unwrap();
     let middle = content.len() / 2;
+    fs::remove_file(path).unwrap();
     match damage {
         Damage::Truncated => content.truncate(middle),
         Damage::Flipped => content[middle] ^= 1,
-        Damage::Absent => {
-            fs::remove_file(&path).unwrap();
-            return path;
-        }
+        Damage::Empty => content.clear(),
+        Damage::Absent => return,
     }
-    fs::write(&path, content).unwrap();
-    path
+    fs::write(path, content).unwrap();
 }

@@ -6,12 +6,18 @@
 //! times as often).
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several binaries")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::io::Write;
 use std::path::PathBuf;
 
+pub mod children;
+pub mod clock;
 pub mod fixture;
 pub mod listing;
+pub mod mover;
+pub mod restic;
+pub mod source;
 
 /// The path of a peer, e.g. `restic-0.19`; `None`, with a line on stderr, where it is missing and not required.
 pub fn peer(name: &str) -> Option<PathBuf> {
@@ -30,8 +36,13 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     }
     let required = std::env::var_os("VOLMOVER_REQUIRE_PEERS").is_some_and(|value| value == "1");
     assert!(!required, "{} is missing: run .ci/peers", path.display());
-    eprintln!("skipped: {} is missing, .ci/peers gets it", path.display());
+    skipped(&format!("{} is missing, .ci/peers gets it", path.display()));
     None
+}
+
+/// Says what is not tested, past the test runner, which would swallow it.
+pub fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "SKIPPED: {what}");
 }
 
 /// `base` times `VOLMOVER_TEST_SCALE`: how often a random test repeats.
