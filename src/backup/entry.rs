@@ -56,27 +56,21 @@ impl NodeMaker {
     }
 }
 
-/// Room for a list or value at first: most fit, and cost one call.
-const XATTR_ROOM: usize = 1 << 10;
-/// The longest list or value that Linux has is 64 KiB.
-const XATTR_ROOM_MAX: usize = 1 << 18;
+/// Room for the names, or for a value, at first; most entries have none.
+const XATTR_BYTES: usize = 256;
+/// No list and no value is longer on Linux (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`: 64 KiB).
+const XATTR_BYTES_MAX: usize = 256 << 10;
 
 /// The extended attributes of an entry, not followed when it is a symlink. A file system without them has none.
 pub fn xattrs(path: &Path) -> Result<Vec<Xattr>, Errno> {
-    let mut names = Vec::new();
-    let length = match sized(&mut names, |buffer| llistxattr(path, buffer)) {
+    let names = match whole(|buffer| llistxattr(path, buffer)) {
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM) => return Ok(Vec::new()),
         listed => listed?,
     };
-    names.truncate(length);
     let mut attributes = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = Vec::new();
-        match sized(&mut value, |buffer| lgetxattr(path, OsStr::from_bytes(name), buffer)) {
-            Ok(length) => {
-                value.truncate(length);
-                attributes.push(Xattr { name: name.to_vec(), value });
-            }
+        match whole(|buffer| lgetxattr(path, OsStr::from_bytes(name), buffer)) {
+            Ok(value) => attributes.push(Xattr { name: name.to_vec(), value }),
             // Removed since it was listed.
             Err(Errno::NODATA) => {}
             Err(error) => return Err(error),
@@ -85,13 +79,16 @@ pub fn xattrs(path: &Path) -> Result<Vec<Xattr>, Errno> {
     Ok(attributes)
 }
 
-/// Calls `read` with more room until it fits.
-fn sized(buffer: &mut Vec<u8>, read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<usize, Errno> {
-    buffer.resize(XATTR_ROOM, 0);
+/// Calls `read` with more and more room until all fits. Never with none: rustix answers that with a length of 0.
+fn whole(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut buffer = vec![0; XATTR_BYTES];
     loop {
-        match read(buffer) {
-            Err(Errno::RANGE) if buffer.len() < XATTR_ROOM_MAX => buffer.resize(buffer.len() * 4, 0),
-            done => return done,
+        match read(&mut buffer) {
+            Err(Errno::RANGE) if buffer.len() < XATTR_BYTES_MAX => buffer.resize(buffer.len() * 4, 0),
+            read => {
+                buffer.truncate(read?);
+                return Ok(buffer);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use rustix::fs::Stat;
 use super::entry::NodeMaker;
 use super::run::lock;
 use crate::backend::FileType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::repository::blob::{BlobType, Opener};
 use crate::repository::index::Index;
 use crate::repository::tree::{Node, NodeKind, Tree};
@@ -51,6 +51,7 @@ pub struct ParentTrees<'a> {
     repository: &'a Repository,
     index: &'a Index,
     packs: Mutex<Packs>,
+    unreadable: Mutex<HashMap<Id, Error>>,
 }
 
 impl std::fmt::Debug for ParentTrees<'_> {
@@ -69,11 +70,25 @@ impl<'a> ParentTrees<'a> {
     /// The trees of `repository`.
     #[must_use]
     pub fn new(repository: &'a Repository, index: &'a Index) -> Self {
-        Self { repository, index, packs: Mutex::default() }
+        Self { repository, index, packs: Mutex::default(), unreadable: Mutex::default() }
     }
 
     /// A tree by id.
     pub fn tree(&self, id: &Id, opener: &mut Opener) -> Result<Tree> {
+        let tree = self.read(id, opener);
+        if let Err(error) = &tree {
+            lock(&self.unreadable).insert(*id, error.clone());
+        }
+        tree
+    }
+
+    /// Why a tree that the index lists could not be read. A new snapshot that relied on it would lack data.
+    pub fn unreadable(&self, id: &Id) -> Option<Error> {
+        let error = lock(&self.unreadable).get(id).cloned()?;
+        self.index.contains(BlobType::Tree, id).then_some(error)
+    }
+
+    fn read(&self, id: &Id, opener: &mut Opener) -> Result<Tree> {
         let location =
             self.index.lookup(BlobType::Tree, id).ok_or_else(|| missing_blob(BlobType::Tree, id))?;
         let Some(pack) = self.pack(&location.pack)? else {
@@ -102,8 +117,10 @@ impl<'a> ParentTrees<'a> {
             return Ok(None);
         }
         let name = id.hex();
-        if self.repository.backend().stat(FileType::Pack, &name)? > PACK_BYTES_MAX {
-            return Ok(None);
+        match self.repository.backend().stat(FileType::Pack, &name) {
+            Ok(bytes) if bytes <= PACK_BYTES_MAX => {}
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => return Ok(None),
         }
         let bytes = self.repository.backend().read(FileType::Pack, &name)?;
         if packs.recent.len() >= PACKS_MAX {

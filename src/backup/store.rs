@@ -226,7 +226,11 @@ impl<'a> Store<'a> {
                 {
                     pack = back;
                 }
-                Err(_) => return Err(super::run::stopped()),
+                Err(_) => {
+                    // Nobody takes it any more, and `finish` must not wait for it.
+                    self.in_flight.fetch_sub(1, Ordering::SeqCst);
+                    return Err(super::run::stopped());
+                }
             }
         }
     }

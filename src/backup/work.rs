@@ -83,6 +83,9 @@ impl Worker<'_> {
         encode_into(&nodes, &mut json);
         drop(nodes);
         let id = Id::of(&json);
+        if let Some(error) = self.stages.parent.and_then(|trees| trees.unreadable(&id)) {
+            return Err(error);
+        }
         let added = self.add(BlobType::Tree, id, &json);
         self.scratch = json;
         added?;

@@ -1,5 +1,6 @@
 //! Each program respects the locks of the other, and says whose they are.
 
+use std::io::Write;
 use std::process::Stdio;
 
 use tempfile::TempDir;
@@ -28,6 +29,7 @@ fn a_running_restic_is_respected() {
         let mut command = restic.command(&["backup", "--stdin", "--host", "volsync"]);
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         let mut running = Running::start(&mut command);
+        running.stdin.as_mut().unwrap().write_all(b"some bytes\n").unwrap();
         wait_until("restic's lock", || place.backend.list(FileType::Lock).unwrap().len() == 1);
         let mover = place.mover();
         let refused = acquire(&mover, LockMode::Exclusive).unwrap_err();

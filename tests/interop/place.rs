@@ -86,6 +86,8 @@ impl Place {
     }
 
     fn new(name: &'static str, backend: Arc<dyn Backend>, url: String, version: u32, kept: Kept) -> Self {
+        // restic sends it to the process of a lock, to see whether that lives.
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).unwrap();
         mover::create_in(backend.as_ref(), version);
         Self { name, backend, url, _kept: kept }
     }

@@ -30,7 +30,7 @@ fn rustic_finds_ours_whole() {
         let opened = opened.to_indexed().unwrap();
         let snapshots = opened.get_all_snapshots().unwrap();
         assert_eq!(snapshots.len(), 1);
-        assert_eq!(snapshots[0].id.to_string(), mover.snapshot_ids()[0]);
+        assert_eq!(*snapshots[0].id.to_hex(), *mover.snapshot_ids()[0]);
         let root = opened.node_from_snapshot_and_path(&snapshots[0], "").unwrap();
         let entries = opened.ls(&root, &LsOptions::default().recursive(true)).unwrap();
         let entries = entries.map(Result::unwrap).filter(|(path, _)| !path.as_os_str().is_empty());
