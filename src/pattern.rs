@@ -10,7 +10,7 @@ mod glob;
 /// A list of patterns, read once.
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
-    patterns: Vec<Pattern>,
+    list: Vec<Pattern>,
     fold_case: bool,
     negates: bool,
 }
@@ -57,19 +57,19 @@ impl Patterns {
         let patterns: Vec<Pattern> =
             lines.map(|line| Pattern::parse(line, fold_case)).collect::<Result<_, _>>()?;
         let negates = patterns.iter().any(|pattern| pattern.negated);
-        Ok(Self { patterns, fold_case, negates })
+        Ok(Self { list: patterns, fold_case, negates })
     }
 
     /// Whether there is no pattern at all; then nothing matches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
+        self.list.is_empty()
     }
 
     /// What the list says of `path`, raw bytes with `/` between components; a path that begins with `/` is absolute.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> Match {
-        if self.patterns.is_empty() || path.is_empty() {
+        if self.list.is_empty() || path.is_empty() {
             return Match::default();
         }
         let folded;
@@ -84,7 +84,7 @@ impl Patterns {
 
     fn matches_components(&self, path: &[&[u8]]) -> Match {
         let mut said = Match::default();
-        for pattern in &self.patterns {
+        for pattern in &self.list {
             let matched = matches_parts(&pattern.parts, path);
             if pattern.negated {
                 said.matched &= !matched;

@@ -304,7 +304,12 @@ impl Backend for Dying {
         self.fault.write(kind, name, data)
     }
 
-    fn write_new(&self, kind: FileType, name: &str, data: &bytes::Bytes) -> volmover::backend::BackendResult<()> {
+    fn write_new(
+        &self,
+        kind: FileType,
+        name: &str,
+        data: &bytes::Bytes,
+    ) -> volmover::backend::BackendResult<()> {
         self.alive()?;
         self.fault.write_new(kind, name, data)
     }

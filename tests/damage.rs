@@ -3,7 +3,7 @@
 //!
 //! Part × damage × operation: {config, key, snapshot, index, data pack, tree pack} × {truncated, a flipped
 //! bit, empty, gone} × {snapshots, backup, restore}. Opening comes with each of them.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::match_same_arms, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod support;
 

@@ -92,3 +92,27 @@ fn whole(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Er
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn attributes_of_any_length_are_read() {
+        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        for (name, value) in
+            [("user.empty", vec![]), ("user.short", vec![0, 255]), ("user.long", vec![7; 3000])]
+        {
+            let flags = rustix::fs::XattrFlags::empty();
+            if rustix::fs::setxattr(file.path(), name, &value, flags) == Err(Errno::NOTSUP) {
+                return;
+            }
+            let found = xattrs(file.path()).unwrap();
+            assert!(
+                found.iter().any(|xattr| xattr.name == name.as_bytes() && xattr.value == value),
+                "{name}"
+            );
+        }
+    }
+}

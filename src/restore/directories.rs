@@ -76,7 +76,7 @@ fn finish_one(dirs: &Dirs, dir: u32, handles: &mut Handles<'_>, setter: &Setter<
     let Some(record) = dirs.dir(dir) else { return Ok(()) };
     let failed = |errno| Trouble::system("open the directory", errno);
     let name = dirs.name(dir);
-    let opened = handles.with(dirs.parent(dir), |parent| target::open_to_list(parent, name)).flatten();
+    let opened = handles.with(dirs.parent(dir), |parent| target::open_to_list(parent, name, true)).flatten();
     let opened = opened.map_err(failed)?;
     setter.set(Subject::open(&opened), &record.meta, dirs.xattrs.of(&record.meta), false)
 }

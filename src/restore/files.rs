@@ -12,7 +12,7 @@ use super::run::lock;
 const SHARDS: usize = 16;
 const FILES_A_SHARD: usize = 6;
 
-/// Some open files with their entries' numbers, the most recently used last.
+/// A few open files by entry number, the one used last at the end.
 type Shard = Mutex<Vec<(u32, Arc<OwnedFd>)>>;
 
 /// Open files, by entry number.

@@ -17,7 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::error::{Error, Result};
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Patterns;
 use crate::report::{Monitor, RestoreSummary};
 use crate::repository::Repository;
@@ -29,6 +31,7 @@ mod delete;
 mod directories;
 mod fetch;
 mod files;
+mod holes;
 mod metadata;
 mod open;
 mod plan;
@@ -40,11 +43,11 @@ mod target;
 mod trees;
 mod write;
 
-use fetch::{Budget, Request};
+use fetch::{Budget, Unit};
 use files::OpenFiles;
 use metadata::{Rights, Setter};
 use open::Opening;
-use plan::{Batch, Place, Use, What};
+use plan::{Batch, Place, What};
 use run::{Run, spread};
 use scan::Scan;
 use write::{Shared, Writer};
@@ -77,6 +80,7 @@ pub enum XattrFilter {
 
 /// What to restore, where to, and how.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that a user sets")]
 pub struct RestoreOptions {
     /// The directory to restore into; it is made when it is missing, and may be a symlink.
     pub target: PathBuf,
@@ -106,8 +110,14 @@ pub struct RestoreOptions {
 
 /// One request: a pack of restic's default size fits, in bytes.
 const REQUEST_BYTES_MAX: u64 = 20 << 20;
-/// Data in flight, in bytes: more does not make it faster.
-const IN_FLIGHT_BYTES_MAX: u64 = 40 << 20;
+/// Data in flight, in bytes, least and most: more does not make it faster.
+const IN_FLIGHT_BYTES: std::ops::RangeInclusive<u64> = 24 << 20..=64 << 20;
+/// Data in flight for each connection, in bytes. Disks have few, and to them a small request costs nothing;
+/// object stores have many, and each request costs time and money.
+const CONNECTION_BYTES: u64 = 6 << 20;
+
+/// What a worker's buffers take when chunks are large, in bytes.
+const WORKER_BYTES: u64 = 16 << 20;
 
 /// Restores `snapshot`. Items that fail are told to `monitor`, the rest goes on, and the result is an error of
 /// the kind of their cause; `stop` ends it with `Interrupted`. What was written is used by the next run.
@@ -159,7 +169,7 @@ struct Stages<'a> {
 impl<'a> Stages<'a> {
     fn restore(&self, mut scan: Scan<'a>) -> Result<()> {
         let (run, options) = (self.run, self.options);
-        let batch_bytes_max = (options.memory_bytes / 4).max(8 << 20);
+        let batch_bytes_max = (options.memory_bytes / 4).max(64 << 10);
         run.monitor.phase("reading trees");
         let mut batch = scan.first_batch(batch_bytes_max)?;
         run.monitor.progress().totals_final.set(1);
@@ -217,13 +227,28 @@ impl<'a> Stages<'a> {
     /// Takes out what needs no data: blobs that stand in the target, and holes of new files.
     fn drop_what_stands(&self, batch: &mut Batch, matching: &[bool]) {
         let (run, options) = (self.run, self.options);
-        let entries = &batch.entries;
+        let entries = &mut batch.entries;
+        // A file with other names that is not right as it stands is not written through: it makes room.
+        for entry in entries.iter_mut().filter(|entry| entry.standing_shared) {
+            if entry.standing_bytes != entry.bytes() {
+                entry.place = Place::Taken;
+            }
+        }
+        for (place, blob) in batch.uses.iter().enumerate() {
+            let differs = !matching.get(place).copied().unwrap_or(false);
+            if let Some(entry) = entries.get_mut(blob.entry as usize).filter(|entry| entry.standing_shared)
+                && differs
+            {
+                entry.place = Place::Taken;
+            }
+        }
         let mut place = 0;
         batch.uses.retain(|blob| {
-            let stands = matching.get(place).copied().unwrap_or(false);
+            let matches = matching.get(place).copied().unwrap_or(false);
             place += 1;
             let Some(entry) = entries.get(blob.entry as usize) else { return false };
-            let is_hole = options.sparse && entry.place != Place::Usable && write::is_hole(&blob.id);
+            let stands = matches && entry.place == Place::Usable;
+            let is_hole = options.sparse && entry.place != Place::Usable && holes::is_hole(&blob.id);
             if stands || is_hole {
                 run.monitor.progress().bytes_done.add(blob.plain_bytes());
                 return false;
@@ -255,60 +280,56 @@ impl<'a> Stages<'a> {
         let (run, options) = (self.run, self.options);
         let (dirs, links) = (&scan.dirs, &scan.links);
         let shared = Shared { run, root, options, dirs, links, batch, setter, files: OpenFiles::default() };
-        let in_flight = (options.memory_bytes / 2).clamp(8 << 20, IN_FLIGHT_BYTES_MAX);
+        let wanted = options.connections as u64 * CONNECTION_BYTES;
+        let in_flight = wanted.clamp(*IN_FLIGHT_BYTES.start(), *IN_FLIGHT_BYTES.end());
+        let in_flight = in_flight.min(options.memory_bytes / 3).max(8 << 20);
         let requests = fetch::requests(&batch.uses, REQUEST_BYTES_MAX.min(in_flight / 3));
         let simple: Vec<u32> = numbers(batch, |entry| {
             entry.pending.load(Ordering::Relaxed) == 0 && !matches!(entry.what, What::Link { .. })
         });
         let budget = Budget::new(in_flight);
-        let (sender, units) = crossbeam_channel::unbounded::<fetch::Unit>();
+        let (sender, units) = crossbeam_channel::unbounded::<Unit>();
         let (next_request, next_simple) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            for _ in 0..options.connections.min(requests.len()) {
-                let (sender, budget, next_request, requests) =
-                    (sender.clone(), &budget, &next_request, &requests);
-                scope.spawn(move || {
-                    while let Some(request) = next(run, requests, next_request) {
-                        let request: &Request = request;
-                        fetch::fetch(
-                            run,
-                            self.repository,
-                            &scan.packs,
-                            &batch.uses,
-                            request,
-                            budget,
-                            &sender,
-                        );
-                    }
-                });
+        let fetch = |sender: Sender<Unit>| {
+            let _guard = EndOnPanic(run);
+            while let Some(request) = next(run, &requests, &next_request) {
+                fetch::fetch(run, self.repository, &scan.packs, &batch.uses, request, &budget, &sender);
             }
+        };
+        let work = || {
+            let _guard = EndOnPanic(run);
+            self.work(&shared, &units, &simple, &next_simple);
+        };
+        std::thread::scope(|scope| {
+            let fetchers = options.connections.max(1).min(requests.len());
+            let fetchers: Vec<_> = std::iter::repeat_with(|| sender.clone()).take(fetchers).collect();
             drop(sender);
-            for _ in 0..options.threads.max(1) {
-                let (units, shared, simple, next_simple) = (units.clone(), &shared, &simple, &next_simple);
-                scope.spawn(move || self.work(shared, &batch.uses, &units, simple, next_simple));
+            let mut threads: Vec<_> =
+                fetchers.into_iter().map(|sender| scope.spawn(|| fetch(sender))).collect();
+            threads.extend((0..self.workers()).map(|_| scope.spawn(work)));
+            for thread in threads {
+                // The guard has told of a panic.
+                drop(thread.join());
             }
         });
         run.check()?;
         let links = numbers(batch, |entry| matches!(entry.what, What::Link { .. }));
-        spread(
-            run,
-            &links,
-            options.threads,
-            || Writer::new(&shared),
-            |writer, number| batch.entry(*number).map(|entry| writer.entry(entry)),
-        );
+        let writer = || Writer::new(&shared);
+        spread(run, &links, options.threads, writer, |writer, number| {
+            batch.entry(*number).map(|entry| writer.entry(entry))
+        });
         Ok(())
     }
 
+    /// Threads that open and write: as many as were asked for, and have memory for their buffers.
+    fn workers(&self) -> usize {
+        let most = usize::try_from(self.options.memory_bytes / 4 / WORKER_BYTES).unwrap_or(usize::MAX);
+        self.options.threads.clamp(1, most.max(1))
+    }
+
     /// A worker: entries that need no data first, while the first data arrives; then data.
-    fn work(
-        &self,
-        shared: &Shared<'_>,
-        uses: &[Use],
-        units: &crossbeam_channel::Receiver<fetch::Unit>,
-        simple: &[u32],
-        next_simple: &AtomicUsize,
-    ) {
+    fn work(&self, shared: &Shared<'_>, units: &Receiver<Unit>, simple: &[u32], next_simple: &AtomicUsize) {
+        let uses = &shared.batch.uses;
         let mut opening = match Opening::new(self.repository, self.index) {
             Ok(opening) => opening,
             Err(error) => return self.run.end(error),
@@ -328,6 +349,18 @@ impl<'a> Stages<'a> {
                 self.run.monitor.working_on(&shared.dirs.path_text(entry.dir, shared.batch.name(entry)));
             }
             opening.open(self.run, &unit, uses, |uses, plain| writer.blob(uses, plain));
+        }
+    }
+}
+
+/// Ends the run when its thread panics, so that no other waits for it for ever.
+struct EndOnPanic<'a>(&'a Run<'a>);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0
+                .end(Error::new(ErrorKind::Other, "restore failed").because("a thread died, which is a bug"));
         }
     }
 }

@@ -61,7 +61,7 @@ impl<'a> Opening<'a> {
         run: &Run<'_>,
         unit: &Unit,
         uses: &[Use],
-        mut write: impl FnMut(&[Use], std::result::Result<&[u8], Trouble>),
+        mut write: impl FnMut(&[Use], std::result::Result<&[u8], &Trouble>),
     ) {
         let mut rest = uses.get(unit.uses.clone()).unwrap_or_default();
         while !rest.is_empty() && !run.is_over() {
@@ -76,7 +76,7 @@ impl<'a> Opening<'a> {
                     Some(plain) => write(blob_uses, Ok(&plain.bytes)),
                     None => match self.read_alone(run, blob) {
                         Ok(plain) => write(blob_uses, Ok(&plain)),
-                        Err(trouble) => write(blob_uses, Err(trouble)),
+                        Err(trouble) => write(blob_uses, Err(&trouble)),
                     },
                 }
             }

@@ -163,11 +163,15 @@ impl Dirs {
         self.names.text(name)
     }
 
-    /// A directory is wanted, and so are all above it.
-    pub(super) fn want(&mut self, dir: u32) {
+    /// A directory is wanted, and so are all above it. Those that were not before, without the root, are handed
+    /// to `new`.
+    pub(super) fn want(&mut self, dir: u32, mut new: impl FnMut(&Dir)) {
         let mut at = dir;
         while let Some(dir) = self.list.get_mut(at as usize).filter(|dir| !dir.wanted) {
             dir.wanted = true;
+            if at != ROOT {
+                new(dir);
+            }
             at = dir.parent;
         }
     }
@@ -231,6 +235,8 @@ pub(super) struct Entry {
     pub(super) place: Place,
     /// Bytes of the file that stands there, when it is usable.
     pub(super) standing_bytes: u64,
+    /// The file that stands there has other names: it is used only when nothing must be written to it.
+    pub(super) standing_shared: bool,
     /// How many blobs it has.
     pub(super) uses: u32,
     /// Blobs that are still to be written.
@@ -379,7 +385,10 @@ mod tests {
         assert_eq!(dirs.path(b, b"x"), b"/a/b\xff/x");
         assert_eq!(dirs.path(ROOT, b""), b"/");
         assert_eq!(dirs.path(a, b""), b"/a");
-        dirs.want(b);
+        let mut new = Vec::new();
+        dirs.want(b, |dir| new.push(dir.depth));
+        dirs.want(a, |dir| new.push(dir.depth));
+        assert_eq!(new, [2, 1]);
         assert!(dirs.dir(ROOT).unwrap().wanted && dirs.dir(a).unwrap().wanted);
         assert!(!dirs.dir(c).unwrap().wanted);
         assert_eq!(dirs.wanted_levels(), [vec![a], vec![b]]);

@@ -2,7 +2,8 @@
 //!
 //! The first walk meets every directory once and sums up what is needed; it records entries as long as the
 //! batch has room. When it has none, the walk goes on counting alone, and `next_batch` reads the rest of the
-//! trees again, batch by batch. Nothing in the target is changed here. A name that could lead out of its
+//! trees again, batch by batch. Nothing in the target is changed here, but
+//! for directories that may not be read. A name that could lead out of its
 //! directory, a tree that cannot be read, a blob that no index lists: the item fails, the rest goes on.
 
 use std::collections::HashSet;
@@ -11,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use rustix::fs::FileType;
 
+use super::holes::is_hole;
 use super::plan::{Batch, Dirs, Entry, HardLinks, Packs, Place, ROOT, Use, What};
 use super::run::{Run, Trouble, spread};
 use super::target::{self, Handles};
 use super::trees::{Reading, Trees};
-use super::write::is_hole;
 use super::{Overwrite, RestoreOptions};
 use crate::error::{Error, Result};
 use crate::pattern::{Match, Patterns};
@@ -223,7 +224,9 @@ impl<'a> Scan<'a> {
         } else {
             let name = self.dirs.name(dir);
             handles
-                .with(self.dirs.parent(dir), |parent| target::open_to_list(parent, name))
+                .with(self.dirs.parent(dir), |parent| {
+                    target::open_to_list(parent, name, !self.options.dry_run)
+                })
                 .flatten()
                 .and_then(|list| target::names(&list))
         };
@@ -299,10 +302,16 @@ impl<'a> Scan<'a> {
             return;
         };
         if said.matched {
-            self.dirs.want(added);
-            self.needs.entries += u64::from(place != Place::Usable);
-            self.run.monitor.progress().files_total.add(1);
+            self.want(added);
         }
+    }
+
+    fn want(&mut self, dir: u32) {
+        let (needs, progress) = (&mut self.needs, self.run.monitor.progress());
+        self.dirs.want(dir, |dir| {
+            needs.entries += u64::from(dir.place != Place::Usable);
+            progress.files_total.add(1);
+        });
     }
 
     /// Records anything but a directory.
@@ -323,11 +332,11 @@ impl<'a> Scan<'a> {
             }
             return Ok(());
         }
-        self.dirs.want(dir);
+        self.want(dir);
         let content = if node.kind == NodeKind::File { self.content(node)? } else { Content::none() };
         let link = self.link(dir, node)?;
         if first {
-            self.count(&content, standing, link.is_some());
+            self.count(node, &content, standing, link.is_some());
         }
         let Some(batch) = batch else { return Ok(()) };
         if self.keeps(node, standing) {
@@ -385,7 +394,7 @@ impl<'a> Scan<'a> {
         Ok(content)
     }
 
-    fn count(&mut self, content: &Content, standing: Option<Standing>, is_link: bool) {
+    fn count(&mut self, node: &Node, content: &Content, standing: Option<Standing>, is_link: bool) {
         let progress = self.run.monitor.progress();
         progress.files_total.add(1);
         self.needs.entries += u64::from(standing.is_none() && !is_link);
@@ -394,7 +403,7 @@ impl<'a> Scan<'a> {
         }
         progress.bytes_total.add(content.bytes);
         let needed = (content.bytes - content.hole_bytes).next_multiple_of(self.block_bytes);
-        let there = standing.filter(|standing| standing.kind == FileType::RegularFile && standing.links < 2);
+        let there = standing.filter(|standing| standing.may_be(node));
         self.needs.bytes += needed.saturating_sub(there.map_or(0, |standing| standing.allocated_bytes));
     }
 
@@ -442,6 +451,7 @@ impl<'a> Scan<'a> {
             meta: batch.xattrs.meta(node),
             place,
             standing_bytes: standing.map_or(0, |standing| standing.bytes),
+            standing_shared: standing.is_some_and(|standing| standing.links > 1),
             uses,
             pending: AtomicU32::new(0),
             begun: AtomicBool::new(false),
@@ -450,13 +460,12 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Whether what stands there can be used. A file with other names is used only for one file with several
-    /// names: writing through it would change what stands under its other names.
+    /// What can become of what stands there; a file with several names is used for one file alone.
     fn place(&mut self, node: &Node, what: What, standing: Option<Standing>) -> Place {
         let Some(standing) = standing else { return Place::Free };
         let usable = matches!(what, What::File { .. })
-            && standing.kind == FileType::RegularFile
-            && (standing.links < 2 || (node.links > 1 && self.claimed.insert(standing.file)));
+            && standing.may_be(node)
+            && (standing.links < 2 || self.claimed.insert(standing.file));
         if usable { Place::Usable } else { Place::Taken }
     }
 }
@@ -465,12 +474,17 @@ impl Standing {
     fn of(stat: &rustix::fs::Stat) -> Self {
         Self {
             kind: FileType::from_raw_mode(stat.st_mode),
-            bytes: stat.st_size as u64,
-            allocated_bytes: stat.st_blocks as u64 * 512,
+            bytes: stat.st_size.cast_unsigned(),
+            allocated_bytes: stat.st_blocks.cast_unsigned() * 512,
             links: u64::from(stat.st_nlink as u32),
             file: (stat.st_dev, stat.st_ino),
             mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
         }
+    }
+
+    /// Whether it may be a node's file: a file that has more names than the node knows is somebody else's too.
+    fn may_be(&self, node: &Node) -> bool {
+        self.kind == FileType::RegularFile && self.links <= node.links.max(1)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which snapshot is meant: an id, the latest, the one before, the one as of an instant (`VolSync`'s selection).
+//! Which snapshot is meant: an id, the latest, the one before, the one as of an instant (as `VolSync` selects).
 //!
 //! Snapshots are ordered by their full time, then by id, so that two of the same second keep an order. "As of"
 //! compares instants, inclusively, with snapshot times cut to whole seconds. An explicit id is never filtered.

@@ -12,15 +12,15 @@ use crate::report::format;
 
 /// An error when the target is too small.
 pub(super) fn check(root: &OwnedFd, needs: Needs, target: &str) -> Result<()> {
-    let Ok(room) = rustix::fs::fstatvfs(root) else { return Ok(()) };
-    let free_bytes = room.f_bavail.saturating_mul(room.f_frsize);
+    let Ok(there) = rustix::fs::fstatvfs(root) else { return Ok(()) };
+    let free_bytes = there.f_bavail.saturating_mul(there.f_frsize);
     // A file system that does not say how large it is has no say here.
-    if room.f_blocks > 0 && needs.bytes > free_bytes {
+    if there.f_blocks > 0 && needs.bytes > free_bytes {
         let (needed, free) = (format::bytes(needs.bytes), format::bytes(free_bytes));
         return Err(too_small(target, format!("it needs {needed} more, {free} are available")));
     }
-    if room.f_files > 0 && needs.entries > room.f_favail {
-        let (needed, free) = (needs.entries, room.f_favail);
+    if there.f_files > 0 && needs.entries > there.f_favail {
+        let (needed, free) = (needs.entries, there.f_favail);
         return Err(too_small(target, format!("it needs {needed} inodes more, {free} are available")));
     }
     Ok(())

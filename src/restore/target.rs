@@ -116,10 +116,10 @@ pub(super) fn standing(dir: &OwnedFd, name: &[u8]) -> Result<Option<Stat>, Errno
     }
 }
 
-/// Opens a directory for listing. Our own directory that may not be read is made readable first.
-pub(super) fn open_to_list(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+/// Opens a directory for listing. Where `may_change` says so, one of ours that may not be read is made readable.
+pub(super) fn open_to_list(parent: &OwnedFd, name: &[u8], may_change: bool) -> Result<OwnedFd, Errno> {
     match rustix::fs::openat(parent, name, LIST, Mode::empty()) {
-        Err(Errno::ACCESS) => {
+        Err(Errno::ACCESS) if may_change => {
             if !standing(parent, name)?.is_some_and(|stat| is(&stat, FileType::Directory)) {
                 return Err(Errno::ACCESS);
             }
@@ -180,7 +180,7 @@ pub(super) fn remove(dir: &OwnedFd, name: &[u8], recursive: bool) -> Result<u64,
 /// Removes all that is in a directory.
 fn clear(parent: &OwnedFd, name: &[u8]) -> Result<u64, Trouble> {
     let failed = |errno| Trouble::system("empty a directory", errno);
-    let dir = open_to_list(parent, name).map_err(failed)?;
+    let dir = open_to_list(parent, name, true).map_err(failed)?;
     let mut removed = 0;
     for name in names(&dir).map_err(failed)? {
         removed += remove(&dir, &name, true)?;

@@ -16,6 +16,8 @@ mod s3;
 mod stub;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tls.rs"]
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

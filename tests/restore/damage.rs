@@ -27,15 +27,16 @@ fn a_flipped_byte_costs_the_files_that_hold_it_and_no_other() {
     let repo = Repo::create();
     let repository = repo.open();
     let chunks: Vec<Vec<u8>> = (0..5).map(|_| random_bytes(10_000)).collect();
-    let [a, b, c, d, e] = [&chunks[0], &chunks[1], &chunks[2], &chunks[3], &chunks[4]].map(Vec::as_slice);
+    let [a, b, c] = [&chunks[0], &chunks[1], &chunks[2]].map(Vec::as_slice);
+    let (d, other) = (chunks[3].as_slice(), chunks[4].as_slice());
     let root = tree(vec![
         file(b"single", &[b]),
         file(b"several", &[a, b, c]),
         file(b"twin", &[b]),
         file(b"whole", &[a, c, d]),
-        file(b"other", &[e]),
+        file(b"other", &[other]),
     ]);
-    store(&repository, &[a, b, c, d, e], &[&root]);
+    store(&repository, &[a, b, c, d, other], &[&root]);
     let pack = &repo.packs()[0];
     flip(pack, 10_032 + 5_000);
     let target = TempDir::new().unwrap();
@@ -46,7 +47,7 @@ fn a_flipped_byte_costs_the_files_that_hold_it_and_no_other() {
     failed.sort();
     assert_eq!(failed, ["/several", "/single", "/twin"]);
     assert_eq!(fs::read(target.path().join("whole")).unwrap(), [a, c, d].concat());
-    assert_eq!(fs::read(target.path().join("other")).unwrap(), e);
+    assert_eq!(fs::read(target.path().join("other")).unwrap(), other);
     assert!(!target.path().join("single").exists());
     // What could be read of the other is there, but its time does not say that it is right.
     let several = fs::read(target.path().join("several")).unwrap();

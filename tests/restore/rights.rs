@@ -29,8 +29,7 @@ fn without<R: Send>(gone: CapabilitySet, work: impl FnOnce() -> R + Send) -> R {
 
 #[test]
 fn without_capabilities_owners_and_devices_are_one_warning_each() {
-    if !is_root() {
-        eprintln!("skipped: capabilities can only be dropped by root");
+    if !can_drop_rights() {
         return;
     }
     let (repo, source) = (Repo::create(), rich_source());
@@ -70,8 +69,7 @@ fn without_capabilities_owners_and_devices_are_one_warning_each() {
 
 #[test]
 fn attributes_of_others_are_one_warning() {
-    if !is_root() {
-        eprintln!("skipped: capabilities can only be dropped by root");
+    if !can_drop_rights() {
         return;
     }
     let (repo, source) = (Repo::create(), rich_source());
@@ -87,8 +85,7 @@ fn attributes_of_others_are_one_warning() {
 
 #[test]
 fn a_target_that_may_not_be_written_fails_item_by_item() {
-    if !is_root() {
-        eprintln!("skipped: capabilities can only be dropped by root");
+    if !can_drop_rights() {
         return;
     }
     let repo = Repo::create();
@@ -105,6 +102,18 @@ fn a_target_that_may_not_be_written_fails_item_by_item() {
     assert!(done.error().to_string().contains("permission denied"), "{}", done.error());
 }
 
+fn can_drop_rights() -> bool {
+    if !is_root() {
+        say("skipped: only root has capabilities to drop");
+    }
+    is_root()
+}
+
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
 struct Mount(TempDir);
 
 impl Mount {
@@ -118,7 +127,7 @@ impl Mount {
                 .status()
                 .is_ok_and(|status| status.success());
         if !mounted {
-            eprintln!("skipped: no tmpfs can be mounted here");
+            say("skipped: no tmpfs can be mounted here");
         }
         mounted.then_some(Self(dir))
     }

@@ -148,6 +148,60 @@ fn hard_links_come_back_whatever_stood_there() {
 }
 
 #[test]
+fn a_hard_linked_file_that_differs_is_not_written_through_either() {
+    let linked = |name: &[u8]| Node { links: 2, inode: 7, device_id: 1, ..file(name, &[TEXT, TEXT]) };
+    let empty = |name: &[u8]| Node { links: 2, inode: 8, device_id: 1, ..file(name, &[]) };
+    let root = tree(vec![linked(b"a"), linked(b"b"), empty(b"c"), empty(b"d")]);
+    let (_repo, repository) = repository_of(&[TEXT], &[&root]);
+    let outer = TempDir::new().unwrap();
+    let target = outer.path().join("target");
+    fs::create_dir(&target).unwrap();
+    for name in ["a", "c"] {
+        fs::write(outer.path().join(name), b"textTEXT").unwrap();
+        fs::hard_link(outer.path().join(name), target.join(name)).unwrap();
+    }
+    run(&repository, &options(&target)).summary();
+    for (name, content) in [("a", &b"texttext"[..]), ("b", b"texttext"), ("c", b""), ("d", b"")] {
+        assert_eq!(fs::read(target.join(name)).unwrap(), content, "{name}");
+        assert_eq!(fs::metadata(target.join(name)).unwrap().nlink(), 2);
+    }
+    for name in ["a", "c"] {
+        assert_eq!(fs::read(outer.path().join(name)).unwrap(), b"textTEXT", "{name} outside");
+    }
+}
+
+#[test]
+fn a_plan_that_memory_has_no_room_for_is_carried_out_in_parts() {
+    let linked = |name: &[u8], inode| Node { links: 3, inode, device_id: 1, ..file(name, &[TEXT]) };
+    let inner: Vec<Tree> = (0..600_u64)
+        .map(|n| {
+            tree(vec![
+                file(format!("{n}").as_bytes(), &[TEXT]),
+                linked(b"l", 1 + n % 200),
+                symlink(b"s", b"l"),
+            ])
+        })
+        .collect();
+    let root =
+        tree(inner.iter().enumerate().map(|(n, tree)| folder(format!("{n:03}").as_bytes(), tree)).collect());
+    let mut trees = vec![&root];
+    trees.extend(&inner);
+    let (_repo, repository) = repository_of(&[TEXT], &trees);
+    let restored = |memory_bytes| {
+        let target = TempDir::new().unwrap();
+        let options = RestoreOptions { memory_bytes, ..options(target.path()) };
+        let done = run(&repository, &options);
+        assert_eq!((done.summary().files_total, done.summary().files_restored), (2400, 2400));
+        let again = run(&repository, &options);
+        assert_eq!((again.summary().files_skipped, again.summary().files_restored), (800, 1600));
+        crate::support::listing::list(target.path())
+    };
+    let listing = restored(256 << 20);
+    assert!(listing == restored(1 << 10));
+    assert_eq!(listing.lines().filter(|line| line.starts_with('f')).count(), 1200);
+}
+
+#[test]
 fn what_is_of_another_type_goes() {
     let inner = tree(vec![file(b"x", &[TEXT])]);
     let root =

@@ -1,0 +1,224 @@
+//! One call of the binary, what came of it, and what every failure must look like.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, LazyLock};
+
+use tempfile::TempDir;
+use volmover::clock::SystemClock;
+use volmover::repository::Repository;
+use volmover::repository::open::Access;
+
+use crate::support::children::Running;
+use crate::support::is_root;
+use crate::support::mover::{self, Mover};
+
+/// The mark of all secrets: nothing that is printed holds it.
+pub const MARK: &str = "Gehe1m";
+/// The repository's password.
+pub const PASSWORD: &str = "Gehe1m-password";
+/// Who owns nothing.
+pub const NOBODY: u32 = 65534;
+
+/// A call of the binary, with nothing in its environment but what is asked for.
+#[derive(Clone)]
+pub struct Call {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    nobody: bool,
+}
+
+impl Call {
+    /// `volmover` with arguments, parted by blanks.
+    pub fn new(arguments: &str) -> Self {
+        Self {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_volmover")),
+            arguments: arguments.split_whitespace().map(str::to_owned).collect(),
+            environment: Vec::new(),
+            nobody: false,
+        }
+    }
+
+    /// On a repository, with the password of all repositories here.
+    pub fn on(arguments: &str, repository: impl AsRef<OsStr>) -> Self {
+        Self::new(arguments).with("RESTIC_REPOSITORY", repository).with("RESTIC_PASSWORD", PASSWORD)
+    }
+
+    /// With a variable, or with another value of it.
+    pub fn with(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.to_owned(), value.as_ref().to_str().unwrap().to_owned()));
+        self
+    }
+
+    /// With an argument more.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_str().unwrap().to_owned());
+        self
+    }
+
+    /// By another path to the program.
+    pub fn as_program(mut self, program: &Path) -> Self {
+        program.clone_into(&mut self.program);
+        self
+    }
+
+    /// As a user who may not read what is root's. Who is not root is such a user already.
+    pub fn as_nobody(mut self) -> Self {
+        if is_root() {
+            self.program = COPY.path().join("volmover");
+            self.nobody = true;
+        }
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned());
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if self.nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    /// Starts it.
+    pub fn start(&self) -> Running {
+        Running::start(&mut self.command())
+    }
+
+    /// Runs it.
+    pub fn run(&self) -> Ran {
+        Ran::of(&self.command().output().unwrap())
+    }
+
+    /// Runs it, and panics unless it exits with 0; returns stdout.
+    #[track_caller]
+    pub fn ok(&self) -> String {
+        let ran = self.run();
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.assert_no_secret();
+        ran.out
+    }
+
+    /// Runs it twice, the second time with all that the log has to say, and panics unless it fails with
+    /// `code` and a line that begins with `line`.
+    #[track_caller]
+    pub fn fails(&self, code: i32, line: &str) -> Ran {
+        self.clone().with("MOVER_LOG", "trace").run().assert_failed(code, line);
+        let ran = self.run();
+        ran.assert_failed(code, line);
+        ran
+    }
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let code = output.status.code().unwrap_or_else(|| -output.status.signal().unwrap());
+        Self { code, out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// The last line on stderr.
+    pub fn last(&self) -> &str {
+        self.err.lines().last().unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn assert_failed(&self, code: i32, line: &str) {
+        let last = self.last();
+        assert!(
+            self.code == code && last.starts_with(line),
+            "expected {code} {line}\n     got {} {last}\n{}",
+            self.code,
+            self.err
+        );
+        assert!(last.starts_with("Fatal: ") && last.len() < 511, "{last}");
+        let all = self.out.lines().chain(self.err.lines());
+        assert_eq!(all.filter(|line| line.starts_with("Fatal:")).count(), 1, "{}\n{}", self.out, self.err);
+        assert!(self.err.ends_with('\n'), "the line has no end: {}", self.err);
+        self.assert_no_secret();
+    }
+
+    #[track_caller]
+    pub fn assert_no_secret(&self) {
+        for text in [&self.out, &self.err] {
+            let lines = text.lines().filter(|line| line.contains(MARK) || line.contains("panicked"));
+            assert_eq!(lines.collect::<Vec<_>>(), Vec::<&str>::new());
+        }
+    }
+}
+
+/// The program where everybody can reach it: the build's own folder may be closed to others.
+static COPY: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = open_folder();
+    let copy = folder.path().join("volmover");
+    fs::copy(env!("CARGO_BIN_EXE_volmover"), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+});
+
+/// A temporary folder that everybody may read.
+pub fn open_folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// A source with two files, a folder and a link.
+pub fn source() -> TempDir {
+    let folder = open_folder();
+    fs::create_dir(folder.path().join("d")).unwrap();
+    fs::write(folder.path().join("d/text"), "some text\n".repeat(1000)).unwrap();
+    fs::write(folder.path().join("short"), "short").unwrap();
+    std::os::unix::fs::symlink("d/text", folder.path().join("link")).unwrap();
+    folder
+}
+
+/// A repository in a folder, whose key opens at once.
+pub struct Repo {
+    folder: TempDir,
+}
+
+impl Repo {
+    pub fn new() -> Self {
+        let folder = open_folder();
+        Repository::create(mover::local(folder.path()), &access()).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A call on it.
+    pub fn call(&self, arguments: &str) -> Call {
+        Call::on(arguments, self.path())
+    }
+
+    /// The same from inside this process.
+    pub fn mover(&self) -> Mover {
+        Mover::of(Repository::open(mover::local(self.path()), &access()).unwrap())
+    }
+
+    /// How many files stand in one of its folders.
+    pub fn count(&self, folder: &str) -> usize {
+        fs::read_dir(self.path().join(folder)).map_or(0, Iterator::count)
+    }
+}
+
+fn access() -> Access<'static> {
+    Access { password: PASSWORD.as_bytes(), ..mover::access(Arc::new(SystemClock::new())) }
+}

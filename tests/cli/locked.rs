@@ -1,0 +1,78 @@
+//! Locks of others: waited for, then respected; and signals, which leave no lock behind.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use volmover::repository::lock::LockMode;
+
+use super::call::{Ran, Repo, source};
+use super::support::children::wait_until;
+
+#[test]
+fn a_lock_of_another_is_respected() {
+    let (repo, source) = (Repo::new(), source());
+    let mover = repo.mover();
+    let call = |operation: &str| repo.call(operation).with("DATA_DIR", source.path());
+    let exclusive = mover.session().locked(LockMode::Exclusive, |_| {
+        for operation in ["backup", "restore", "snapshots"] {
+            let ran = call(operation).with("MOVER_LOCK_WAIT", "0").fails(11, "Fatal: ");
+            let pid = format!("PID {} on ", std::process::id());
+            assert!(ran.last().contains(&pid) && ran.last().contains("lock"), "{}", ran.last());
+        }
+        Ok(repo.count("locks"))
+    });
+    assert_eq!(exclusive, Ok(1), "the others left none");
+    let shared = mover.session().locked(LockMode::Shared, |_| Ok(call("backup").ok()));
+    assert!(shared.unwrap().contains(" saved"));
+    assert_eq!(repo.count("locks"), 0);
+}
+
+#[test]
+fn who_waits_for_a_lock_is_ended_by_a_signal() {
+    let (repo, source) = (Repo::new(), source());
+    let mover = repo.mover();
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let held = mover.session().locked(LockMode::Exclusive, |_| {
+            let start = Instant::now();
+            let mut running = repo.call("backup").with("DATA_DIR", source.path()).start();
+            let mut err = Vec::new();
+            let mut stream = running.stderr.take().unwrap();
+            // The first words say that it waits.
+            let mut byte = [0];
+            while !err.ends_with(b"\n") {
+                assert_eq!(stream.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&err));
+                err.push(byte[0]);
+            }
+            running.signal(signal);
+            stream.read_to_end(&mut err).unwrap();
+            let mut out = String::new();
+            running.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+            let code = running.wait().unwrap().code().unwrap();
+            assert!(start.elapsed() < Duration::from_secs(10));
+            Ok((Ran { code, out, err: String::from_utf8(err).unwrap() }, repo.count("locks")))
+        });
+        let (ran, locks) = held.unwrap();
+        ran.assert_failed(code, "Fatal: ");
+        assert_eq!(locks, 1, "only the one that was waited for");
+        assert_eq!((repo.count("locks"), repo.count("snapshots")), (0, 0));
+    }
+}
+
+#[test]
+fn a_backup_that_is_terminated_gives_its_lock_back() {
+    let (repo, source) = (Repo::new(), source());
+    std::fs::write(source.path().join("large"), vec![7; 64 << 20]).unwrap();
+    let slow = repo.call("backup").with("DATA_DIR", source.path()).with("MOVER_LIMIT_UPLOAD", "1");
+    let mut running = slow.start();
+    wait_until("its lock", || repo.count("locks") == 1);
+    // Past the settling of the lock.
+    std::thread::sleep(Duration::from_millis(400));
+    running.signal(Signal::TERM);
+    let (mut out, mut err) = (String::new(), String::new());
+    running.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    running.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    let code = running.wait().unwrap().code().unwrap();
+    Ran { code, out, err }.assert_failed(143, "Fatal: ");
+    assert_eq!((repo.count("locks"), repo.count("snapshots")), (0, 0));
+}

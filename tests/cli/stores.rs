@@ -1,0 +1,170 @@
+//! Repositories that are not there or cannot be reached, and S3 stores that refuse.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::call::{Call, MARK, Ran, Repo, source};
+use super::s3::{Profile, S3Server};
+use super::support::{scaled, skipped};
+use super::tls::Authority;
+
+const ACCESS: &str = "AKIAGehe1m";
+const SECRET: &str = "Gehe1m/secret+key";
+
+/// A call on an S3 store with a key that `server()` knows.
+fn call(operations: &str, url: &str) -> Call {
+    Call::on(operations, url).with("AWS_ACCESS_KEY_ID", ACCESS).with("AWS_SECRET_ACCESS_KEY", SECRET)
+}
+
+fn server() -> S3Server {
+    let server = S3Server::start(Profile::plain());
+    server.add_key(ACCESS, SECRET, None);
+    server
+}
+
+#[test]
+fn a_missing_repository_is_10() {
+    let (source, place) = (source(), TempDir::new().unwrap());
+    let path = place.path().join("repository");
+    let line = format!(
+        "Fatal: repository does not exist: {}: unable to open config file. Check RESTIC_REPOSITORY, or create \
+         it with init",
+        path.display()
+    );
+    let call = |operation: &str| Call::on(operation, &path).with("DATA_DIR", source.path());
+    call("snapshots").fails(10, &line);
+    call("restore").fails(10, &line);
+    call("backup").with("MOVER_ON_MISSING", "fail").fails(10, &line);
+    call("backup").with("MOVER_REPOSITORY_ID", "0123456789").fails(10, &line);
+    assert!(!path.exists());
+
+    let server = server();
+    let url = format!("s3:{}/repository/prefix", server.endpoint());
+    self::call("snapshots", &url).fails(10, &format!("Fatal: repository does not exist: {url}"));
+}
+
+#[test]
+fn a_wrong_password_is_12() {
+    let repo = Repo::new();
+    let line =
+        format!("Fatal: wrong password or no key found: {}. Check RESTIC_PASSWORD", repo.path().display());
+    for operation in ["snapshots", "restore"] {
+        repo.call(operation).with("RESTIC_PASSWORD", "Gehe1m, but wrong").fails(12, &line);
+    }
+    let other = repo.call("snapshots").with("MOVER_REPOSITORY_ID", "00000000");
+    other.fails(1, &format!("Fatal: this is another repository: {}: its id is ", repo.path().display()));
+    repo.call("init")
+        .fails(1, &format!("Fatal: create repository failed: {}: config", repo.path().display()));
+}
+
+#[test]
+fn a_store_that_denies_is_23() {
+    let (server, source) = (server(), source());
+    let url = format!("s3:{}/repository/prefix", server.endpoint());
+    for operation in ["snapshots", "backup", "restore"] {
+        let denied = call(operation, &url).with("DATA_DIR", source.path());
+        denied.clone().with("AWS_SECRET_ACCESS_KEY", "Gehe1m, but wrong").fails(23, "Fatal: ");
+        let ran = denied.with("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN").fails(23, "Fatal: ");
+        assert!(ran.last().contains("InvalidAccessKeyId"), "{}", ran.last());
+    }
+    assert_eq!(server.contents(|contents| contents.buckets["repository"].len()), 0);
+}
+
+#[test]
+fn a_missing_bucket_is_10_or_made() {
+    let (server, source) = (server(), source());
+    let url = format!("s3:{}/elsewhere/prefix", server.endpoint());
+    let line = format!("Fatal: repository does not exist: {url}: ");
+    let call = |operation: &str| call(operation, &url).with("DATA_DIR", source.path());
+    let start = Instant::now();
+    call("snapshots").fails(10, &line);
+    call("restore").fails(10, &line);
+    call("backup").with("MOVER_ON_MISSING", "fail").fails(10, &line);
+    assert!(start.elapsed() < Duration::from_secs(10), "a missing bucket is waited for");
+    assert!(!server.contents(|contents| contents.buckets.contains_key("elsewhere")));
+    let made = call("backup").ok();
+    assert!(made.contains(&format!("created restic repository ")) && made.contains(" saved"), "{made}");
+}
+
+#[test]
+fn a_wrong_certificate_is_told_at_once() {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, authority: &Authority| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &authority.pem).unwrap();
+        path
+    };
+    let server = S3Server::start_tls(Profile::plain(), ours.server(&["127.0.0.1"], false));
+    server.add_key(ACCESS, SECRET, None);
+    let url = format!("s3:{}/repository", server.endpoint());
+    let start = Instant::now();
+    for call in
+        [call("snapshots", &url), call("snapshots", &url).with("RESTIC_CACERT", file("other", &other))]
+    {
+        let ran = call.fails(22, "Fatal: ");
+        let cause = "the server's certificate is not trusted: unknown issuer";
+        assert!(ran.last().contains(cause), "{}", ran.last());
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "a certificate is waited for");
+    for variable in ["RESTIC_CACERT", "CUSTOM_CA"] {
+        call("snapshots", &url)
+            .with(variable, file("ours", &ours))
+            .fails(10, "Fatal: repository does not exist: ");
+        call("snapshots", &url).with(variable, "/nonexistent").fails(2, "Fatal: ");
+    }
+}
+
+/// A name that does not resolve, and a port at which nobody listens.
+fn unreachable() -> [(Call, &'static str); 2] {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    [
+        (call("snapshots", "s3:http://nowhere.invalid/bucket"), "cannot resolve"),
+        (call("snapshots", &format!("s3:http://127.0.0.1:{closed}/bucket")), "refused"),
+    ]
+}
+
+#[test]
+fn who_waits_for_a_store_says_so_and_can_be_ended() {
+    for (call, cause) in unreachable() {
+        let mut running = call.start();
+        let mut err = BufReader::new(running.stderr.take().unwrap());
+        let mut first = String::new();
+        err.read_line(&mut first).unwrap();
+        assert!(
+            first.starts_with("Warning: ") && first.contains(cause) && first.contains("; retry 1 in "),
+            "{first}"
+        );
+        running.signal(Signal::TERM);
+        let start = Instant::now();
+        let mut rest = String::new();
+        err.read_to_string(&mut rest).unwrap();
+        let code = running.wait().unwrap().code().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(3), "{rest}");
+        Ran { code, out: String::new(), err: first + &rest }.assert_failed(143, "Fatal: ");
+    }
+}
+
+#[test]
+fn an_unreachable_store_is_given_up_after_a_minute() {
+    if scaled(1) < 10 {
+        skipped("the minute of patience with unreachable stores takes a minute: VOLMOVER_TEST_SCALE=10");
+        return;
+    }
+    let waiting = unreachable().map(|(call, cause)| {
+        std::thread::spawn(move || {
+            let start = Instant::now();
+            let ran = call.run();
+            ran.assert_failed(22, "Fatal: ");
+            assert!(ran.last().contains(cause) && ran.last().contains("gave up after"), "{}", ran.last());
+            let seconds = start.elapsed().as_secs();
+            assert!((50..90).contains(&seconds), "{seconds} s");
+        })
+    });
+    waiting.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(SECRET.contains(MARK));
+}
