@@ -56,6 +56,11 @@ impl NodeMaker {
     }
 }
 
+/// Room for a list or value at first: most fit, and cost one call.
+const XATTR_ROOM: usize = 1 << 10;
+/// The longest list or value that Linux has is 64 KiB.
+const XATTR_ROOM_MAX: usize = 1 << 18;
+
 /// The extended attributes of an entry, not followed when it is a symlink. A file system without them has none.
 pub fn xattrs(path: &Path) -> Result<Vec<Xattr>, Errno> {
     let mut names = Vec::new();
@@ -80,17 +85,37 @@ pub fn xattrs(path: &Path) -> Result<Vec<Xattr>, Errno> {
     Ok(attributes)
 }
 
-/// Calls `read` with no room to learn the size, then with room, until it fits.
+/// Calls `read` with more room until it fits.
 fn sized(buffer: &mut Vec<u8>, read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<usize, Errno> {
+    buffer.resize(XATTR_ROOM, 0);
     loop {
-        let length = read(&mut [])?;
-        if length == 0 {
-            return Ok(0);
-        }
-        buffer.resize(length, 0);
         match read(buffer) {
-            Err(Errno::RANGE) => {}
+            Err(Errno::RANGE) if buffer.len() < XATTR_ROOM_MAX => buffer.resize(buffer.len() * 4, 0),
             done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn attributes_of_any_length_are_read() {
+        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        for (name, value) in
+            [("user.empty", vec![]), ("user.short", vec![0, 255]), ("user.long", vec![7; 3000])]
+        {
+            let flags = rustix::fs::XattrFlags::empty();
+            if rustix::fs::setxattr(file.path(), name, &value, flags) == Err(Errno::NOTSUP) {
+                return;
+            }
+            let found = xattrs(file.path()).unwrap();
+            assert!(
+                found.iter().any(|xattr| xattr.name == name.as_bytes() && xattr.value == value),
+                "{name}"
+            );
         }
     }
 }
