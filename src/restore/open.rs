@@ -160,16 +160,12 @@ fn open_one(
 ) -> Option<Opened> {
     let (from, sealed) = unit.sealed(blob)?;
     let opened = cipher.open_in_place(sealed).ok()?;
-    match blob.plain_length() {
-        Some(length) => {
-            zstd.decompress_into(opened, length as usize, plain).ok()?;
-            Some(Opened::Unpacked)
-        }
-        None => {
-            let start = from + NONCE_BYTES;
-            Some(Opened::InPlace(start..start + opened.len()))
-        }
+    if let Some(length) = blob.plain_length() {
+        zstd.decompress_into(opened, length as usize, plain).ok()?;
+        return Some(Opened::Unpacked);
     }
+    let start = from + NONCE_BYTES;
+    Some(Opened::InPlace(start..start + opened.len()))
 }
 
 /// The first blobs of `uses` that are opened together, each with its uses, and the rest.
