@@ -168,7 +168,6 @@ fn damaged_fixtures() {
         ("snapshot-flipped", 21, "snapshots/"),
         ("index-truncated", 21, "index/"),
         ("unindexed-pack", 21, "no index lists it"),
-        ("data-pack-flipped", 21, "pack"),
         ("tree-pack-absent", 21, ""),
     ] {
         let copy = fixture::copy(name);
@@ -177,8 +176,11 @@ fn damaged_fixtures() {
         assert_line(&error, exit_code, name);
         assert!(error.to_string().contains(named), "{name}: {error}");
     }
-    let copy = fixture::copy("unreferenced-pack");
-    assert!(run(Operation::Restore, copy.path(), copy.path()).unwrap());
+    // The bit that is flipped lies in the pack's header, which a restore does not need.
+    for name in ["unreferenced-pack", "data-pack-flipped"] {
+        let copy = fixture::copy(name);
+        assert!(run(Operation::Restore, copy.path(), copy.path()).unwrap(), "{name}");
+    }
 }
 
 /// A lost index, or a lost pack that an index still names, costs what it held and no later backup.

@@ -108,7 +108,6 @@ impl MemoryBackend {
             let cause = "the file exists already";
             return Err(BackendError::new(BackendErrorKind::Exists, "write", kind, name, cause));
         }
-        // A copy: whoever wrote may wait for its own memory to come back.
         state.content.files.insert(entry, Stored { data: Bytes::copy_from_slice(data), modified });
         Ok(())
     }

@@ -106,7 +106,8 @@ pub trait Backend: Send + Sync {
     /// Exactly `length` bytes from `offset`; a shorter file is `Damaged`.
     fn read_range(&self, kind: FileType, name: &str, offset: u64, length: usize) -> BackendResult<Bytes>;
 
-    /// Writes a whole file, atomically and durably. An existing file of that name is replaced.
+    /// Writes a whole file, atomically and durably. An existing file of that name is replaced. A store keeps
+    /// no clone of `data` when it returns: the bytes are lent from a bounded pool.
     fn write(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()>;
 
     /// Writes a file that must not exist yet: exactly one of any number of writers succeeds, the others

@@ -82,10 +82,20 @@ impl<'a> ParentTrees<'a> {
         tree
     }
 
-    /// Why a tree that the index lists could not be read. A new snapshot that relied on it would lack data.
-    pub fn unreadable(&self, id: &Id) -> Option<Error> {
-        let error = lock(&self.unreadable).get(id).cloned()?;
-        self.index.contains(BlobType::Tree, id).then_some(error)
+    /// Once a tree could not be read, others that the index lists may be gone as well: a new snapshot that
+    /// relied on one would lack data. So from then on each is read before it is relied on.
+    pub fn require(&self, id: &Id) -> Result<()> {
+        let known = {
+            let unreadable = lock(&self.unreadable);
+            if unreadable.is_empty() || !self.index.contains(BlobType::Tree, id) {
+                return Ok(());
+            }
+            unreadable.get(id).cloned()
+        };
+        match known {
+            Some(error) => Err(error),
+            None => self.tree(id, &mut self.repository.opener()?).map(drop),
+        }
     }
 
     fn read(&self, id: &Id, opener: &mut Opener) -> Result<Tree> {

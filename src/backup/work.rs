@@ -83,9 +83,7 @@ impl Worker<'_> {
         encode_into(&nodes, &mut json);
         drop(nodes);
         let id = Id::of(&json);
-        if let Some(error) = self.stages.parent.and_then(|trees| trees.unreadable(&id)) {
-            return Err(error);
-        }
+        self.stages.parent.map_or(Ok(()), |trees| trees.require(&id))?;
         let added = self.add(BlobType::Tree, id, &json);
         self.scratch = json;
         added?;
