@@ -56,6 +56,7 @@ pub fn run(
     let password = config.repository.password.fetch()?;
     let mut sequence = Sequence { config, around, interruption, password, locks, repository: None };
     sequence.refuse_what_is_not_built(operations)?;
+    sequence.check_patterns()?;
     sequence.jitter()?;
     for operation in operations {
         sequence.step(*operation)?;
@@ -86,6 +87,15 @@ impl Sequence<'_> {
                 .at("FORGET_OPTIONS")
                 .then("Unset it, and run restic forget on this repository"));
         }
+        Ok(())
+    }
+
+    /// A pattern that cannot be read is refused before anything is created.
+    fn check_patterns(&self) -> Result<()> {
+        self.backup_options()?;
+        self.restore_options(1)?;
+        let include = Patterns::parse(&self.config.restore.include, false);
+        include.map_err(|cause| Error::usage("invalid MOVER_INCLUDE").because(cause))?;
         Ok(())
     }
 
