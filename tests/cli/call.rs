@@ -109,7 +109,9 @@ impl Call {
     /// `code` and a line that begins with `line`.
     #[track_caller]
     pub fn fails(&self, code: i32, line: &str) -> Ran {
-        self.clone().with("MOVER_LOG", "trace").run().assert_failed(code, line);
+        let mut loud = self.clone();
+        loud.environment.insert(0, ("MOVER_LOG".to_owned(), "trace".to_owned()));
+        loud.run().assert_failed(code, line);
         let ran = self.run();
         ran.assert_failed(code, line);
         ran

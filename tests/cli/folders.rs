@@ -70,8 +70,8 @@ fn a_target_must_be_a_folder_that_can_be_written() {
     let closed = open_folder();
     fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let ran = restore(closed.path()).as_nobody().fails(1, "Fatal: ");
-    let place = closed.path().display().to_string();
-    assert!(ran.last().contains(&place) && ran.last().contains("ermission denied"), "{}", ran.last());
+    let first = "items could not be restored, the first: /d: cannot make the directory: permission denied";
+    assert!(ran.last().contains(first), "{}", ran.last());
     assert_eq!(fs::read_dir(closed.path()).unwrap().count(), 0);
 }
 
@@ -110,8 +110,8 @@ fn a_target_that_is_too_small_is_20() {
         format!("Fatal: the target is too small, nothing was written: {}: it needs ", target.display());
     restore.fails(20, &line);
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
-    let ran = restore.with("MOVER_SPACE_CHECK", "off").fails(20, "Fatal: ");
-    assert!(ran.last().contains(&target.display().to_string()), "{}", ran.last());
+    let line = "Fatal: the target is full: /large: cannot write: no space left on device. Make room and run";
+    restore.with("MOVER_SPACE_CHECK", "off").fails(20, line);
 }
 
 #[test]

@@ -40,7 +40,7 @@ Added to the repository: ",
         repository.display()
     );
     assert!(shape(&out).starts_with(&expected), "{out}");
-    let rest: Vec<&str> = out.lines().skip(9).collect();
+    let rest: Vec<&str> = out.lines().skip(10).collect();
     assert_eq!(rest[..2], ["", "processed 2 files, 9.771 KiB in 0:00"], "{out}");
     assert_eq!(shape(rest[2]), "snapshot ID saved");
     let id = rest[2].split(' ').nth(1).unwrap();
