@@ -185,10 +185,23 @@ impl Sequence<'_> {
 
     fn init(&mut self) -> Result<()> {
         self.monitor().begin(Reported::Other);
+        if self.config.run.dry_run && self.is_missing()? {
+            let url = &self.config.repository.url;
+            self.monitor().line(&format!("would create restic repository at {url}"));
+            return Ok(());
+        }
         let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
         self.monitor().initialized(&summary);
         self.repository = Some(Arc::new(repository));
         Ok(())
+    }
+
+    fn is_missing(&mut self) -> Result<bool> {
+        match self.repository(false) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind == ErrorKind::RepositoryMissing => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     fn backup(&mut self) -> Result<()> {
