@@ -293,7 +293,9 @@ impl Sequence<'_> {
             Outcome::NothingEligible(existing) => {
                 self.monitor().line("No eligible snapshots found");
                 self.monitor().warn(&existing);
-                self.monitor().line("=== No data will be restored ===");
+                if self.config.personality == Personality::Mover {
+                    self.monitor().line("=== No data will be restored ===");
+                }
                 self.nothing("no eligible snapshot", &self.config.repository.url.to_string())
             }
         }
