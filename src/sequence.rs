@@ -190,6 +190,12 @@ impl Sequence<'_> {
             self.monitor().line(&format!("would create restic repository at {url}"));
             return Ok(());
         }
+        if self.config.repository.id_prefix.is_some() {
+            return Err(Error::usage("refused to create a repository")
+                .at("MOVER_REPOSITORY_ID")
+                .because("it says that the repository exists")
+                .then("Unset it to create one"));
+        }
         let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
         self.monitor().initialized(&summary);
         self.repository = Some(Arc::new(repository));
