@@ -65,15 +65,15 @@ pub fn copy(name: &str) -> TempDir {
     copy
 }
 
-/// Copies a folder's files and folders.
+/// Copies the files of a folder, and the folders that hold any: an empty repository has 256 that do not.
 pub fn copy_folder(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&target).unwrap();
             copy_folder(&entry.path(), &target);
         } else {
+            fs::create_dir_all(to).unwrap();
             fs::copy(entry.path(), target).unwrap();
         }
     }

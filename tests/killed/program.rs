@@ -1,0 +1,61 @@
+//! The binary on a repository in a folder, and the world that it works in.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::fixture::PASSWORD;
+use crate::support::mover::{self, Mover};
+use crate::support::{listing, source};
+
+/// A source in two states, a repository that holds the first, and the lists of both.
+pub struct World {
+    pub source: TempDir,
+    pub repository: TempDir,
+    pub lists: [String; 2],
+}
+
+impl World {
+    /// The second state adds so many files of 1 MiB of random bytes.
+    pub fn new(files: usize) -> Self {
+        let (source, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        mover::create(repository.path(), 2);
+        source::every_kind(source.path());
+        let first = listing::list(source.path());
+        Mover::open(repository.path()).unwrap().backup(source.path()).unwrap();
+        source::files(&source.path().join("dir"), files, 1 << 20, 2);
+        std::fs::write(source.path().join("short.txt"), "changed").unwrap();
+        let second = listing::list(source.path());
+        Self { source, repository, lists: [first, second] }
+    }
+
+    /// Every snapshot restores to the state it was made of; the first is there.
+    #[track_caller]
+    pub fn assert_whole(&self, repository: &Path, what: &str) {
+        let mover = Mover::open(repository).unwrap();
+        let ids = mover.snapshot_ids();
+        assert!((1..=3).contains(&ids.len()), "{what}: {ids:?}");
+        for (number, id) in ids.iter().enumerate() {
+            let list = &self.lists[number.min(1)];
+            listing::assert_same(list, &mover.restored(id), &format!("{what}, snapshot {number}"));
+        }
+    }
+
+    /// `volmover backup` of the source, with packs of 4 MiB.
+    pub fn backup(&self, repository: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_volmover"));
+        command
+            .arg("backup")
+            .env_clear()
+            .env("RESTIC_REPOSITORY", repository)
+            .env("RESTIC_PASSWORD", PASSWORD)
+            .env("RESTIC_PACK_SIZE", "4")
+            .env("DATA_DIR", self.source.path())
+            .env("MOVER_THREADS", "2")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+}
