@@ -10,6 +10,7 @@ use volmover::config::Config;
 use volmover::config::env::{Lookup, process_environment};
 use volmover::config::limits::Limits;
 use volmover::config::secret::Secret;
+use volmover::config::variables::MOVER_JSON;
 use volmover::error::{Error, Result};
 use volmover::random::SystemRandom;
 use volmover::report::{self, Choice, Monitor, Sinks};
@@ -30,17 +31,28 @@ fn main() -> ExitCode {
         }
         Ok(CommandLine::Run(call)) => match configure(&call) {
             Ok((config, warnings)) => run(&config, &call, &warnings, &sinks, clock),
-            Err(error) => fail(early.as_ref(), &error),
+            Err(Refused { error, json }) => {
+                fail(report::select(Choice { json, ..plain }, sinks, clock).as_ref(), &error)
+            }
         },
         Err(error) => fail(early.as_ref(), &error),
     }
 }
 
-fn configure(call: &Call) -> Result<(Config, Vec<String>)> {
-    let lookup = Lookup::new(call.options.clone(), process_environment())?;
+/// A configuration that is not valid, and whether its `MOVER_JSON` is.
+struct Refused {
+    error: Error,
+    json: bool,
+}
+
+fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Refused> {
+    let lookup = Lookup::new(call.options.clone(), process_environment())
+        .map_err(|error| Refused { error, json: false })?;
     let limits = Limits::of_this_process();
-    let config = Config::parse(&lookup, call.personality, &call.operations, &limits)?;
-    Ok((config, lookup.warnings()))
+    match Config::parse(&lookup, call.personality, &call.operations, &limits) {
+        Ok(config) => Ok((config, lookup.warnings())),
+        Err(error) => Err(Refused { error, json: lookup.flag(&MOVER_JSON, false).unwrap_or(false) }),
+    }
 }
 
 fn run(

@@ -56,6 +56,7 @@ pub fn run(
     let password = config.repository.password.fetch()?;
     let mut sequence = Sequence { config, around, interruption, password, locks, repository: None };
     sequence.refuse_what_is_not_built(operations)?;
+    sequence.check_patterns()?;
     sequence.jitter()?;
     for operation in operations {
         sequence.step(*operation)?;
@@ -86,6 +87,15 @@ impl Sequence<'_> {
                 .at("FORGET_OPTIONS")
                 .then("Unset it, and run restic forget on this repository"));
         }
+        Ok(())
+    }
+
+    /// A pattern that cannot be read is refused before anything is created.
+    fn check_patterns(&self) -> Result<()> {
+        self.backup_options()?;
+        self.restore_options(1)?;
+        let include = Patterns::parse(&self.config.restore.include, false);
+        include.map_err(|cause| Error::usage("invalid MOVER_INCLUDE").because(cause))?;
         Ok(())
     }
 
@@ -175,10 +185,29 @@ impl Sequence<'_> {
 
     fn init(&mut self) -> Result<()> {
         self.monitor().begin(Reported::Other);
+        if self.config.run.dry_run && self.is_missing()? {
+            let url = &self.config.repository.url;
+            self.monitor().line(&format!("would create restic repository at {url}"));
+            return Ok(());
+        }
+        if self.config.repository.id_prefix.is_some() {
+            return Err(Error::usage("refused to create a repository")
+                .at("MOVER_REPOSITORY_ID")
+                .because("it says that the repository exists")
+                .then("Unset it to create one"));
+        }
         let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
         self.monitor().initialized(&summary);
         self.repository = Some(Arc::new(repository));
         Ok(())
+    }
+
+    fn is_missing(&mut self) -> Result<bool> {
+        match self.repository(false) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind == ErrorKind::RepositoryMissing => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     fn backup(&mut self) -> Result<()> {
@@ -270,7 +299,9 @@ impl Sequence<'_> {
             Outcome::NothingEligible(existing) => {
                 self.monitor().line("No eligible snapshots found");
                 self.monitor().warn(&existing);
-                self.monitor().line("=== No data will be restored ===");
+                if self.config.personality == Personality::Mover {
+                    self.monitor().line("=== No data will be restored ===");
+                }
                 self.nothing("no eligible snapshot", &self.config.repository.url.to_string())
             }
         }

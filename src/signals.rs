@@ -59,10 +59,16 @@ impl Interruption {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(releaser);
     }
 
-    /// An error as the signal makes it: what was interrupted by SIGTERM was terminated.
+    /// An error as the signal makes it: what was interrupted by SIGTERM was terminated, and a store that is
+    /// away is waited for until then.
     #[must_use]
     pub fn judge(&self, mut error: Error) -> Error {
-        if error.kind == ErrorKind::Interrupted && self.signal.load(Ordering::SeqCst) == SIGTERM {
+        let signal = self.signal.load(Ordering::SeqCst);
+        if error.kind == ErrorKind::Unreachable && signal != 0 {
+            error.kind = ErrorKind::Interrupted;
+            error.what = format!("interrupted, {}", error.what);
+        }
+        if error.kind == ErrorKind::Interrupted && signal == SIGTERM {
             error.kind = ErrorKind::Terminated;
         }
         error

@@ -39,6 +39,10 @@ impl Backend for DryRun {
     }
 
     fn stat(&self, kind: FileType, name: &str) -> BackendResult<u64> {
+        // Our own lock is the only one that is asked for, and was never written.
+        if kind == FileType::Lock {
+            return Ok(0);
+        }
         self.0.stat(kind, name)
     }
 

@@ -113,6 +113,11 @@ impl From<BackendError> for Error {
             BackendErrorKind::Denied => {
                 (ErrorKind::Denied, "Check credentials, permissions and policy of the store")
             }
+            // It answers, but not as whom it is called: no other address failure lasts.
+            BackendErrorKind::Unreachable if !error.temporary => (
+                ErrorKind::Unreachable,
+                "Check the address, and which authorities RESTIC_CACERT or CUSTOM_CA names",
+            ),
             BackendErrorKind::Unreachable => {
                 (ErrorKind::Unreachable, "Check address and network, then run the operation again")
             }

@@ -23,8 +23,7 @@ pub struct Directory {
     pub node: Mutex<Option<Node>>,
     /// Its node in the parent snapshot.
     pub previous: Option<Node>,
-    /// Its tree in the parent snapshot.
-    pub previous_tree: Option<Arc<Tree>>,
+    previous_tree: OnceLock<Tree>,
     ignore_files: OnceLock<Vec<Arc<IgnoreFile>>>,
     slots: Mutex<Vec<Option<Node>>>,
     open: AtomicUsize,
@@ -32,13 +31,7 @@ pub struct Directory {
 
 impl Directory {
     /// A directory whose entries are not listed yet.
-    pub fn new(
-        path: PathBuf,
-        above: Option<(Arc<Self>, usize)>,
-        node: Node,
-        previous: Option<Node>,
-        previous_tree: Option<Arc<Tree>>,
-    ) -> Self {
+    pub fn new(path: PathBuf, above: Option<(Arc<Self>, usize)>, node: Node, previous: Option<Node>) -> Self {
         Self {
             path,
             device: node.device_id,
@@ -46,7 +39,7 @@ impl Directory {
             above,
             node: Mutex::new(Some(node)),
             previous,
-            previous_tree,
+            previous_tree: OnceLock::new(),
             slots: Mutex::default(),
             open: AtomicUsize::new(0),
         }
@@ -89,9 +82,15 @@ impl Directory {
         std::mem::take(&mut *lock(&self.slots)).into_iter().flatten().collect()
     }
 
+    /// Its tree in the parent snapshot; set once, when its entries are about to be looked at, so that only the
+    /// directories under way hold one.
+    pub fn set_previous_tree(&self, tree: Tree) {
+        let _ = self.previous_tree.set(tree);
+    }
+
     /// What the parent snapshot says of an entry.
     pub fn previous_entry(&self, name: &[u8]) -> Option<&Node> {
-        let nodes = &self.previous_tree.as_ref()?.nodes;
+        let nodes = &self.previous_tree.get()?.nodes;
         let position = nodes.binary_search_by(|node| node.name.as_slice().cmp(name)).ok()?;
         nodes.get(position)
     }

@@ -22,7 +22,7 @@ use rustix::fs::Stat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Count, Monitor};
 use crate::repository::index::Index;
-use crate::repository::tree::Node;
+use crate::repository::tree::{Node, NodeKind};
 use crate::repository::{Id, Repository};
 
 pub mod chunk;
@@ -160,11 +160,17 @@ pub fn save(
         root: Mutex::new(None),
         root_device: stat.st_dev,
     };
-    let root = root_directory(&stages, repository, parent, &stat);
+    let root = root_directory(&stages, parent, &stat);
     stages.frontier.push(std::iter::once(Work::List(root)));
     let finished = std::thread::scope(|scope| {
         for _ in 0..options.plan.store.uploads {
-            scope.spawn(|| store.upload(&packs));
+            let upload = || {
+                let _watched = run.watched();
+                store.upload(&packs);
+            };
+            if std::thread::Builder::new().spawn_scoped(scope, upload).is_err() {
+                store.lose_uploader();
+            }
         }
         let finished = read_and_work(&stages, repository);
         let stored = store.finish();
@@ -173,7 +179,7 @@ pub fn save(
     // The first cause comes first: a stage that stopped because another failed has nothing to say.
     run.outcome()?;
     finished?;
-    let tree = lock(&stages.root).take().ok_or_else(store::died)?;
+    let tree = lock(&stages.root).take().ok_or_else(run::died)?;
     let Stages { counts, .. } = stages;
     Ok(Saved { tree, counts, added: store.added })
 }
@@ -186,36 +192,13 @@ fn stat_source(source: &Path) -> Result<Stat> {
     })
 }
 
-fn root_directory(
-    stages: &Stages<'_>,
-    repository: &Repository,
-    parent: Option<Id>,
-    stat: &Stat,
-) -> Arc<Directory> {
+/// The root; its old node names the parent's root tree and nothing else.
+fn root_directory(stages: &Stages<'_>, parent: Option<Id>, stat: &Stat) -> Arc<Directory> {
     let source = &stages.options.source;
-    let previous_tree = match parent {
-        None => None,
-        Some(id) => match parent_root(stages, repository, &id) {
-            Ok(tree) => Some(tree),
-            Err(error) => {
-                stages.monitor.warn(&format!("cannot read the parent snapshot, reading all files: {error}"));
-                None
-            }
-        },
-    };
-    let node = stages.maker.node(b"", stat);
-    // Opened through its links, if it is one: the source is the user's choice.
-    let path = std::fs::canonicalize(source).unwrap_or_else(|_| source.clone());
-    Arc::new(Directory::new(path, None, node, None, previous_tree))
-}
-
-fn parent_root(
-    stages: &Stages<'_>,
-    repository: &Repository,
-    id: &Id,
-) -> Result<Arc<crate::repository::tree::Tree>> {
-    let trees = stages.parent.ok_or_else(store::died)?;
-    trees.tree(id, &mut repository.opener()?).map(Arc::new)
+    let path = std::path::absolute(source).unwrap_or_else(|_| source.clone());
+    let previous =
+        parent.map(|subtree| Node { kind: NodeKind::Dir, subtree: Some(subtree), ..Node::default() });
+    Arc::new(Directory::new(path, None, stages.maker.node(b"", stat), previous))
 }
 
 /// Runs readers and workers until the root tree is complete or the run is over.
@@ -227,19 +210,34 @@ fn read_and_work(stages: &Stages<'_>, repository: &Repository) -> Result<()> {
     }
     std::thread::scope(|scope| {
         for (number, sealer) in sealers.into_iter().enumerate() {
-            scope.spawn(move || work::work(stages, number, sealer));
+            start(scope, stages.run, move || work::work(stages, number, sealer));
         }
         for _ in 0..plan.readers {
             let opener = stages.parent.map(|_| repository.opener()).transpose();
             match opener {
                 Ok(opener) => {
-                    scope.spawn(move || walk::walk(stages, &mut Reader::new(stages, opener)));
+                    start(scope, stages.run, move || walk::walk(stages, &mut Reader::new(stages, opener)));
                 }
                 Err(error) => stages.run.fail(error),
             }
         }
     });
     Ok(())
+}
+
+/// Starts a thread whose death, or whose missing, ends the run.
+fn start<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    run: &'scope Run<'_>,
+    work: impl FnOnce() + Send + 'scope,
+) {
+    let watched = move || {
+        let _watched = run.watched();
+        work();
+    };
+    if std::thread::Builder::new().spawn_scoped(scope, watched).is_err() {
+        run.fail(run::died());
+    }
 }
 
 impl Stages<'_> {

@@ -5,7 +5,7 @@
 //! read again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use rustix::fs::Stat;
@@ -145,13 +145,4 @@ impl<'a> ParentTrees<'a> {
 #[must_use]
 pub fn content_is_stored(index: &Index, node: &Node) -> bool {
     node.content.iter().flatten().all(|id| index.contains(BlobType::Data, id))
-}
-
-/// The tree of a directory's old node; `None` with a warning when it cannot be read.
-pub fn previous_tree(
-    trees: Option<&ParentTrees<'_>>,
-    subtree: Option<&Id>,
-    opener: &mut Opener,
-) -> Option<Result<Arc<Tree>>> {
-    Some(trees?.tree(subtree?, opener).map(Arc::new))
 }

@@ -49,14 +49,16 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     let pack = limits.pack_bytes as u64 + (1 << 20);
     let reader = (BUFFERS * BUFFER_BYTES) as u64;
     let available = limits.memory_bytes.saturating_sub(limits.index_bytes).saturating_sub(BASE_BYTES);
-    let least = reader + WORKER_BYTES + 2 * pack;
-    if limits.index_bytes > limits.memory_bytes / 2 && available < least {
-        return Err(Error::new(
-            ErrorKind::Other,
-            "the repository's index does not fit into the memory budget",
-        )
-        .because(format!("it takes {} MiB of {} MiB", limits.index_bytes >> 20, limits.memory_bytes >> 20))
-        .then("Raise MOVER_MEMORY or the container's memory limit"));
+    let least = reader + WORKER_BYTES + 3 * pack;
+    if available < least {
+        let mib = |bytes: u64| bytes >> 20;
+        let (index, others) = (mib(limits.index_bytes), mib(least + BASE_BYTES));
+        let budget = mib(limits.memory_bytes);
+        return Err(Error::new(ErrorKind::Other, "the memory budget is too small")
+            .because(format!(
+                "the index takes {index} MiB, the rest {others} MiB, the budget is {budget} MiB"
+            ))
+            .then("Raise MOVER_MEMORY or the container's memory limit, or lower RESTIC_PACK_SIZE"));
     }
     let mut left = available.saturating_sub(least);
     let mut take = |bytes: u64, most: usize| {

@@ -45,13 +45,41 @@ impl<'a> Run<'a> {
         self.failed.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
     }
 
+    /// Whether a signal ended the run.
+    pub fn was_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Fails the run should the thread that holds it panic, so that nobody waits for it for ever.
+    pub fn watched(&self) -> Watched<'_> {
+        Watched(self)
+    }
+
     /// The cause, when the run failed or was stopped.
     pub fn outcome(&self) -> Result<()> {
-        if let Some(error) = lock(&self.failure).take() {
-            return Err(error);
+        // A store that was waited for fails because of the signal: the signal is the cause.
+        if self.stop.load(Ordering::SeqCst) {
+            return Err(stopped());
         }
-        if self.stop.load(Ordering::SeqCst) { Err(stopped()) } else { Ok(()) }
+        lock(&self.failure).take().map_or(Ok(()), Err)
     }
+}
+
+/// Held by a thread of the run; see `Run::watched`.
+#[derive(Debug)]
+pub struct Watched<'a>(&'a Run<'a>);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(died());
+        }
+    }
+}
+
+/// The error of a stage whose thread died, or could not be started.
+pub fn died() -> Error {
+    Error::new(ErrorKind::Other, "a worker of the backup died").then("Run it again, and report this as a bug")
 }
 
 /// The error of a run that a signal ended.

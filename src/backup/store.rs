@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
 use super::run::{NAP, Pool, Pooled, Run, lock};
 use crate::backend::FileType;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::report::{Count, Progress};
 use crate::repository::blob::{BlobType, Sealer};
 use crate::repository::index::{self, Index, IndexPack};
@@ -92,7 +92,7 @@ pub struct Store<'a> {
     data: Open,
     trees: Open,
     uploads: Sender<Upload>,
-    uploaders: usize,
+    uploaders: AtomicUsize,
     in_flight: AtomicUsize,
     closing: AtomicBool,
     indexer: Mutex<Indexer>,
@@ -147,7 +147,7 @@ impl<'a> Store<'a> {
             data: Open::new(plan.data_slots),
             trees: Open::new(plan.tree_slots),
             uploads,
-            uploaders: plan.uploads,
+            uploaders: AtomicUsize::new(plan.uploads),
             in_flight: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             indexer: Mutex::new(Indexer { since: repository.clock().elapsed(), ..Indexer::default() }),
@@ -156,9 +156,10 @@ impl<'a> Store<'a> {
         (store, packs)
     }
 
-    /// Whether the repository had this blob before the run.
-    pub fn had(&self, kind: BlobType, id: &Id) -> bool {
-        self.index.contains(kind, id)
+    /// An uploader that could not be started.
+    pub fn lose_uploader(&self) {
+        self.uploaders.fetch_sub(1, Ordering::SeqCst);
+        self.run.fail(super::run::died());
     }
 
     /// Adds a blob unless it is known. `worker` chooses the pack, so that workers do not wait for each other.
@@ -222,7 +223,8 @@ impl<'a> Store<'a> {
             match self.uploads.send_timeout(pack, NAP) {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::Timeout(back))
-                    if !self.run.is_over() || self.closing.load(Ordering::SeqCst) =>
+                    if self.uploaders.load(Ordering::SeqCst) > 0
+                        && (!self.run.is_over() || self.closing.load(Ordering::SeqCst)) =>
                 {
                     pack = back;
                 }
@@ -237,11 +239,12 @@ impl<'a> Store<'a> {
 
     /// Uploads packs until `finish` says that there are no more. One call is one upload at a time.
     pub fn upload(&self, packs: &Receiver<Upload>) {
+        let _alive = Leaves(&self.uploaders);
         while let Ok(Upload::Pack(pack)) = packs.recv() {
+            let _done = Leaves(&self.in_flight);
             if let Err(error) = self.upload_one(pack) {
                 self.run.fail(error);
             }
-            self.in_flight.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -278,16 +281,19 @@ impl<'a> Store<'a> {
     pub fn finish(&self) -> Result<()> {
         self.closing.store(true, Ordering::SeqCst);
         let written = self.write_rest();
-        for _ in 0..self.uploaders {
-            let _ = self.uploads.send(Upload::NoMore);
+        while self.uploaders.load(Ordering::SeqCst) > 0 {
+            let _ = self.uploads.send_timeout(Upload::NoMore, NAP);
         }
         written
     }
 
     fn write_rest(&self) -> Result<()> {
-        // A run that was stopped keeps what it has uploaded, and first of all makes that usable.
-        let interrupted = self.run.is_over();
-        let first = if interrupted { self.flush_index() } else { Ok(()) };
+        // A run that ends early makes what it has uploaded usable, first of all. When it failed, that is all:
+        // the store may be the cause, and every further request may wait out its retries.
+        let first = if self.run.is_over() { self.flush_index() } else { Ok(()) };
+        if self.run.is_over() && !self.run.was_stopped() {
+            return first;
+        }
         let flushed = first.and_then(|()| {
             for open in [&self.data, &self.trees] {
                 for builder in join(open.take_all(), self.pack_bytes)? {
@@ -301,6 +307,15 @@ impl<'a> Store<'a> {
         }
         flushed?;
         self.flush_index()
+    }
+}
+
+/// Counts one less when it is dropped, also by a panic.
+struct Leaves<'a>(&'a AtomicUsize);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -318,7 +333,7 @@ fn join(mut builders: Vec<PackBuilder<Pooled>>, pack_bytes: usize) -> Result<Vec
     builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
     let mut joined: Vec<PackBuilder<Pooled>> = Vec::new();
     for builder in builders.into_iter().filter(|builder| !builder.is_empty()) {
-        match joined.iter_mut().find(|open| open.len() + builder.len() <= pack_bytes) {
+        match joined.iter_mut().find(|open| open.has_room_for(&builder, pack_bytes)) {
             Some(open) => open.append_all(builder)?,
             None => joined.push(builder),
         }
@@ -338,9 +353,4 @@ impl Indexer {
         self.pending_blobs = 0;
         std::mem::take(&mut self.pending)
     }
-}
-
-/// The error of a stage whose thread died.
-pub fn died() -> Error {
-    Error::new(ErrorKind::Other, "a worker of the backup died").then("Please report this as a bug")
 }

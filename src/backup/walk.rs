@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::Stages;
 use super::directory::Directory;
 use super::entry::xattrs;
-use super::parent::{content_is_stored, is_unchanged, previous_tree};
+use super::parent::{content_is_stored, is_unchanged};
 use super::queue::Task;
 use super::read::Reader;
 use super::run::{NAP, Run, lock};
@@ -116,7 +116,9 @@ pub fn walk(stages: &Stages<'_>, reader: &mut Reader<'_>) {
 }
 
 fn list(stages: &Stages<'_>, reader: &mut Reader<'_>, directory: &Arc<Directory>) {
-    let listed = open_directory(&directory.path).and_then(|handle| Ok((names(&handle)?, handle)));
+    // The root may be reached through a link: the source is the user's choice.
+    let follow = if directory.above.is_none() { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let listed = open_directory(&directory.path, follow).and_then(|handle| Ok((names(&handle)?, handle)));
     let (mut names, handle) = match listed {
         Ok(listed) => listed,
         Err(error) => {
@@ -136,7 +138,10 @@ fn list(stages: &Stages<'_>, reader: &mut Reader<'_>, directory: &Arc<Directory>
         }
     }
     directory.add_ignore_files(ignore_files);
+    load_previous(stages, reader, directory);
     names.sort_unstable();
+    // A directory that changes while it is listed may name an entry twice.
+    names.dedup();
     if directory.expect(names.len()) {
         stages.queue.push(Task::Tree(Arc::clone(directory)));
         return;
@@ -168,6 +173,23 @@ fn leave_out(stages: &Stages<'_>, directory: &Arc<Directory>) {
                 .at(directory.path.display().to_string())
                 .then("Check that the volume is mounted and its permissions"),
         ),
+    }
+}
+
+/// Loads what the parent snapshot has of a directory. What cannot be read is not relied on.
+fn load_previous(stages: &Stages<'_>, reader: &mut Reader<'_>, directory: &Directory) {
+    let subtree = directory.previous.as_ref().and_then(|previous| previous.subtree);
+    let (Some(parent), Some(subtree), Some(opener)) = (stages.parent, subtree, reader.opener.as_mut()) else {
+        return;
+    };
+    match parent.tree(&subtree, opener) {
+        Ok(tree) => directory.set_previous_tree(tree),
+        Err(error) => {
+            let place = directory.path.display();
+            stages
+                .monitor
+                .warn(&format!("{place}: cannot compare with the parent, reading all files: {error}"));
+        }
     }
 }
 
@@ -215,7 +237,7 @@ fn entry(
         NodeKind::Socket | NodeKind::Irregular => skip(stages),
         NodeKind::Dir => {
             add_xattrs(stages, path, &mut node);
-            return Some(below(stages, reader, directory, slot, node, path));
+            return Some(below(directory, slot, node, path));
         }
         NodeKind::File => file(stages, reader, part, (slot, &stat), node, path),
         NodeKind::Symlink => match readlinkat(&*part.handle, name, Vec::new()) {
@@ -237,29 +259,11 @@ fn entry(
     None
 }
 
-fn below(
-    stages: &Stages<'_>,
-    reader: &mut Reader<'_>,
-    above: &Arc<Directory>,
-    slot: usize,
-    node: Node,
-    path: &Path,
-) -> Arc<Directory> {
+fn below(above: &Arc<Directory>, slot: usize, node: Node, path: &Path) -> Arc<Directory> {
     let previous =
         above.previous_entry(&node.name).filter(|previous| previous.kind == NodeKind::Dir).cloned();
-    let subtree = previous.as_ref().and_then(|previous| previous.subtree);
-    let tree =
-        reader.opener.as_mut().and_then(|opener| previous_tree(stages.parent, subtree.as_ref(), opener));
-    let tree = match tree {
-        Some(Err(error)) => {
-            stages.monitor.warn(&format!("{}: cannot compare with the parent: {error}", path.display()));
-            None
-        }
-        Some(Ok(tree)) => Some(tree),
-        None => None,
-    };
     let above = Some((Arc::clone(above), slot));
-    Arc::new(Directory::new(PathBuf::from(path), above, node, previous, tree))
+    Arc::new(Directory::new(PathBuf::from(path), above, node, previous))
 }
 
 fn file(
@@ -299,8 +303,8 @@ pub fn cannot(what: &str, error: Errno) -> String {
     format!("cannot {what}: {}", std::io::Error::from(error))
 }
 
-fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+fn open_directory(path: &Path, follow: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
     openat(rustix::fs::CWD, path, flags, Mode::empty())
 }
 

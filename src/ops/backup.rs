@@ -149,6 +149,8 @@ fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock) -> Result<
         summary: Some(figures),
     };
     let kept = parent.filter(|(_, parent)| is_kept(parent, &snapshot, start)).map(|(id, _)| id);
+    // A forget beside this run may have removed it meanwhile.
+    let kept = kept.filter(|id| repository.backend().stat(FileType::Snapshot, &id.hex()).is_ok());
     let snapshot_id = match kept {
         _ if options.dry_run => None,
         Some(id) => Some(id),

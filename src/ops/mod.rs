@@ -51,7 +51,10 @@ impl Session<'_> {
         (self.held)(lock.releaser());
         let done = work(&lock);
         let released = lock.release();
-        let done = done?;
-        released.map(|()| done)
+        // What was done stays done: a lock that cannot be removed goes stale and is removed by the next run.
+        if let Err(error) = released {
+            self.monitor.warn(&format!("the lock could not be given back: {error}"));
+        }
+        done
     }
 }

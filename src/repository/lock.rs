@@ -132,6 +132,7 @@ pub struct LockOptions {
 struct Held {
     name: String,
     refreshed: Duration,
+    written: Timestamp,
 }
 
 struct Shared {
@@ -179,16 +180,18 @@ impl Lock {
             repository: Arc::clone(repository),
             holder: options.holder.clone(),
             mode,
-            held: Mutex::new(Some(Held { name, refreshed: clock.elapsed() })),
+            held: Mutex::new(Some(Held { name, refreshed: clock.elapsed(), written: clock.now() })),
             changed: Condvar::new(),
             lost: AtomicBool::new(false),
         });
-        let refresher = spawn_refresher(Arc::clone(&shared), options.refresh)?;
-        Ok(Self { shared, refresher: Some(refresher) })
+        let mut lock = Self { shared: Arc::clone(&shared), refresher: None };
+        lock.refresher = Some(spawn_refresher(shared, options.refresh)?);
+        Ok(lock)
     }
 
     /// An error once the lock is lost: call before anything is deleted or committed.
     pub fn check(&self) -> Result<()> {
+        self.shared.look()?;
         if self.shared.lost.load(Ordering::SeqCst) || self.shared.is_overdue() {
             return Err(Error::new(ErrorKind::Locked, "the lock on the repository was lost")
                 .because("it could not be refreshed, or somebody removed it")
@@ -252,10 +255,29 @@ impl Shared {
         }
     }
 
+    /// By either clock: one stands still while the machine sleeps, the other can be set.
     fn is_overdue(&self) -> bool {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.repository.clock().elapsed();
-        held.as_ref().is_some_and(|held| now.saturating_sub(held.refreshed) > LOST_AFTER)
+        let clock = self.repository.clock();
+        let long = |held: &Held| {
+            let by_wall = clock.now().duration_since(held.written);
+            clock.elapsed().saturating_sub(held.refreshed) > LOST_AFTER
+                || by_wall > LOST_AFTER.try_into().unwrap_or_default()
+        };
+        held.as_ref().is_some_and(long)
+    }
+
+    /// Notes that the lock is lost when its file is gone.
+    fn look(&self) -> Result<()> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(held) = held.as_ref() else { return Ok(()) };
+        match self.repository.backend().stat(FileType::Lock, &held.name) {
+            Err(error) if error.is_not_found() => {
+                self.lost.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+            looked => Ok(looked.map(|_| ())?),
+        }
     }
 
     /// Writes a new lock file and deletes the old one; a lock whose file is gone is lost.
@@ -269,8 +291,9 @@ impl Shared {
             }
             return Err(error.into());
         }
-        let file = LockFile::new(&self.holder, self.mode, self.repository.clock().now());
-        let name = write(&self.repository, &file)?;
+        let written = self.repository.clock().now();
+        let name = write(&self.repository, &LockFile::new(&self.holder, self.mode, written))?;
+        current.written = written;
         let old = std::mem::replace(&mut current.name, name);
         current.refreshed = self.repository.clock().elapsed();
         backend.delete(FileType::Lock, &old)?;

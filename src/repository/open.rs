@@ -216,7 +216,11 @@ enum Tried {
 }
 
 fn try_key(backend: &dyn Backend, name: &str, stored: &Bytes, password: &[u8]) -> Result<Tried> {
-    let json = backend.read(FileType::Key, name)?;
+    let json = match backend.read(FileType::Key, name) {
+        // The loser of a race took it back since it was listed.
+        Err(error) if error.is_not_found() => return Ok(Tried::OpensOther),
+        read => read?,
+    };
     let damaged = |cause: &dyn std::fmt::Display| {
         Error::damaged("the repository is damaged: cannot read a key", format!("keys/{name}"), cause)
             .then("Use another key of this repository, or restore the file from a copy")
@@ -275,6 +279,13 @@ fn take_over(backend: &dyn Backend, stored: &Bytes) -> Result<()> {
     if unchanged && still_empty && no_keys {
         tracing::warn!("the repository has a config but no key: an init died there, starting anew");
         backend.delete(FileType::Config, "")?;
+        // A slow init may have written its key just now: then the config is its, and goes back.
+        if !backend.list(FileType::Key)?.is_empty() {
+            match backend.write_new(FileType::Config, "", stored) {
+                Err(error) if !error.is_exists() => return Err(error.into()),
+                _ => {}
+            }
+        }
     } else if unchanged && still_empty {
         return Err(no_key(backend));
     }

@@ -119,6 +119,12 @@ impl<M: PackMemory> PackBuilder<M> {
         self.header_bytes + ENTRY_PACKED_BYTES + SEAL_BYTES > HEADER_BYTES_MAX
     }
 
+    /// Whether all of `other` fits, below `pack_bytes` and with a header that can be read.
+    pub fn has_room_for(&self, other: &Self, pack_bytes: usize) -> bool {
+        self.used + other.used <= pack_bytes
+            && self.header_bytes + other.header_bytes + SEAL_BYTES <= HEADER_BYTES_MAX
+    }
+
     /// Lets `write` put a sealed blob to the tail, into at least `room` bytes.
     pub fn append(
         &mut self,

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use crossbeam_channel::Sender;
 
 use super::plan::{Packs, Use};
@@ -100,26 +100,28 @@ impl Drop for Share {
     }
 }
 
-/// A fetched range; its bytes are in flight until the last unit of it is dropped.
-struct Fetched {
-    bytes: Option<Bytes>,
-    start: u64,
-    _share: Share,
-}
-
-/// A part of a fetched range: what a worker takes at a time.
+/// A part of a fetched range: what a worker takes at a time, and opens in place.
 pub(super) struct Unit {
-    fetched: Arc<Fetched>,
+    /// None: the range could not be read.
+    bytes: Option<BytesMut>,
+    start: u64,
     /// Places in the sorted uses.
     pub(super) uses: std::ops::Range<usize>,
+    /// The whole range is in flight until its last unit is dropped.
+    _share: Arc<Share>,
 }
 
 impl Unit {
-    /// The sealed bytes of a blob, when the range could be read.
-    pub(super) fn sealed(&self, blob: &Use) -> Option<&[u8]> {
-        let bytes = self.fetched.bytes.as_ref()?;
-        let from = usize::try_from(u64::from(blob.offset).checked_sub(self.fetched.start)?).ok()?;
-        bytes.get(from..from.checked_add(blob.length as usize)?)
+    /// The sealed bytes of a blob, and where they lie in the unit, when they could be read.
+    pub(super) fn sealed(&mut self, blob: &Use) -> Option<(usize, &mut [u8])> {
+        let bytes = self.bytes.as_mut()?;
+        let from = usize::try_from(u64::from(blob.offset).checked_sub(self.start)?).ok()?;
+        Some((from, bytes.get_mut(from..from.checked_add(blob.length as usize)?)?))
+    }
+
+    /// What lies at a place of the unit.
+    pub(super) fn at(&self, place: std::ops::Range<usize>) -> &[u8] {
+        self.bytes.as_ref().and_then(|bytes| bytes.get(place)).unwrap_or_default()
     }
 }
 
@@ -146,11 +148,26 @@ pub(super) fn fetch(
             _ => None,
         },
     };
-    let fetched = Arc::new(Fetched { bytes, start: request.start, _share: share });
-    for uses in units(uses, request) {
-        if workers.send(Unit { fetched: Arc::clone(&fetched), uses }).is_err() {
+    // In most stores nobody else holds these bytes, so that they need not be copied to be opened in place.
+    let mut bytes = bytes.map(|bytes| bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared)));
+    let share = Arc::new(share);
+    let units = units(uses, request);
+    let starts: Vec<u64> = units
+        .iter()
+        .skip(1)
+        .filter_map(|unit| uses.get(unit.start))
+        .map(|blob| u64::from(blob.offset))
+        .chain([request.end])
+        .collect();
+    let mut start = request.start;
+    for (unit_uses, next_start) in units.into_iter().zip(starts) {
+        let length = (next_start - start) as usize;
+        let own = bytes.as_mut().map(|bytes| bytes.split_to(length.min(bytes.len())));
+        let unit = Unit { bytes: own, start, uses: unit_uses, _share: Arc::clone(&share) };
+        if workers.send(unit).is_err() {
             return;
         }
+        start = next_start;
     }
 }
 

@@ -108,14 +108,13 @@ pub struct RestoreOptions {
     pub dry_run: bool,
 }
 
-/// One request: a pack of restic's default size fits, in bytes.
-const REQUEST_BYTES_MAX: u64 = 20 << 20;
-/// Data in flight, in bytes, least and most: more does not make it faster.
-const IN_FLIGHT_BYTES: std::ops::RangeInclusive<u64> = 24 << 20..=64 << 20;
-/// Data in flight for each connection, in bytes. Disks have few, and to them a small request costs nothing;
-/// object stores have many, and each request costs time and money.
-const CONNECTION_BYTES: u64 = 6 << 20;
-
+/// Up to so many connections the store is taken for a disk: a small request costs it nothing, so data in
+/// flight is kept small. Others are object stores: a request costs time and money, and is as large as a pack.
+const DISK_CONNECTIONS_MAX: usize = 8;
+/// Data in flight from a disk, in bytes, and its requests.
+const DISK_BYTES: (u64, u64) = (16 << 20, 2 << 20);
+/// The same of an object store; a pack of restic's default size is one request.
+const OBJECTS_BYTES: (u64, u64) = (64 << 20, 20 << 20);
 /// What a worker's buffers take when chunks are large, in bytes.
 const WORKER_BYTES: u64 = 16 << 20;
 
@@ -280,10 +279,12 @@ impl<'a> Stages<'a> {
         let (run, options) = (self.run, self.options);
         let (dirs, links) = (&scan.dirs, &scan.links);
         let shared = Shared { run, root, options, dirs, links, batch, setter, files: OpenFiles::default() };
-        let wanted = options.connections as u64 * CONNECTION_BYTES;
-        let in_flight = wanted.clamp(*IN_FLIGHT_BYTES.start(), *IN_FLIGHT_BYTES.end());
+        let (in_flight, request_bytes) = match options.connections {
+            ..=DISK_CONNECTIONS_MAX => DISK_BYTES,
+            _ => OBJECTS_BYTES,
+        };
         let in_flight = in_flight.min(options.memory_bytes / 3).max(8 << 20);
-        let requests = fetch::requests(&batch.uses, REQUEST_BYTES_MAX.min(in_flight / 3));
+        let requests = fetch::requests(&batch.uses, request_bytes.min(in_flight / 3));
         let simple: Vec<u32> = numbers(batch, |entry| {
             entry.pending.load(Ordering::Relaxed) == 0 && !matches!(entry.what, What::Link { .. })
         });
@@ -340,7 +341,7 @@ impl<'a> Stages<'a> {
                 writer.entry(entry);
             }
         }
-        for unit in units {
+        for mut unit in units {
             if self.run.is_over() {
                 // What is left is taken and dropped, so that nobody waits for room.
                 continue;
@@ -348,7 +349,7 @@ impl<'a> Stages<'a> {
             if let Some(entry) = uses.get(unit.uses.start).and_then(|blob| shared.batch.entry(blob.entry)) {
                 self.run.monitor.working_on(&shared.dirs.path_text(entry.dir, shared.batch.name(entry)));
             }
-            opening.open(self.run, &unit, uses, |uses, plain| writer.blob(uses, plain));
+            opening.open(self.run, &mut unit, uses, |uses, plain| writer.blob(uses, plain));
         }
     }
 }

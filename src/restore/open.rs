@@ -4,6 +4,8 @@
 //! small enough for the CPU's cache. A blob that does not open is read again, alone, from every pack that an
 //! index names for it: a bad transfer or one bad copy of two is not the end of a file.
 
+use std::ops::Range;
+
 use super::fetch::{Unit, as_damage};
 use super::plan::Use;
 use super::run::{Run, Trouble};
@@ -11,7 +13,7 @@ use crate::backend::FileType;
 use crate::error::Result;
 use crate::repository::blob::{BlobType, Opener};
 use crate::repository::compression::{Compression, Zstd};
-use crate::repository::crypto::Cipher;
+use crate::repository::crypto::{Cipher, NONCE_BYTES};
 use crate::repository::index::Index;
 use crate::repository::{Id, Repository, damaged_blob, missing_blob};
 
@@ -28,29 +30,35 @@ pub(super) struct Opening<'a> {
     cipher: Cipher,
     zstd: Zstd,
     alone: Opener,
-    packed: Vec<u8>,
-    plains: Vec<Plain>,
+    /// One a blob of a group, for what is compressed.
+    plains: Vec<Vec<u8>>,
+    opened: Vec<Opened>,
     ids: Vec<Id>,
 }
 
-#[derive(Default)]
-struct Plain {
-    bytes: Vec<u8>,
-    opens: bool,
+/// Where a blob's plaintext lies.
+#[derive(Clone)]
+enum Opened {
+    /// It does not open.
+    Bad,
+    /// At this place of the unit, where its sealed bytes lay.
+    InPlace(Range<usize>),
+    /// In the buffer of its place in the group.
+    Unpacked,
 }
 
 impl<'a> Opening<'a> {
     pub(super) fn new(repository: &'a Repository, index: &'a Index) -> Result<Self> {
         let mut plains = Vec::new();
-        plains.resize_with(GROUP_BLOBS, Plain::default);
+        plains.resize_with(GROUP_BLOBS, Vec::new);
         Ok(Self {
             repository,
             index,
             cipher: repository.cipher().clone(),
             zstd: Zstd::new(Compression::Auto)?,
             alone: repository.opener()?,
-            packed: Vec::new(),
             plains,
+            opened: Vec::new(),
             ids: Vec::new(),
         })
     }
@@ -59,7 +67,7 @@ impl<'a> Opening<'a> {
     pub(super) fn open(
         &mut self,
         run: &Run<'_>,
-        unit: &Unit,
+        unit: &mut Unit,
         uses: &[Use],
         mut write: impl FnMut(&[Use], std::result::Result<&[u8], &Trouble>),
     ) {
@@ -72,8 +80,8 @@ impl<'a> Opening<'a> {
                 if run.is_over() {
                     return;
                 }
-                match self.plains.get(place).filter(|plain| plain.opens) {
-                    Some(plain) => write(blob_uses, Ok(&plain.bytes)),
+                match self.plain(unit, place) {
+                    Some(plain) => write(blob_uses, Ok(plain)),
                     None => match self.read_alone(run, blob) {
                         Ok(plain) => write(blob_uses, Ok(&plain)),
                         Err(trouble) => write(blob_uses, Err(&trouble)),
@@ -84,26 +92,31 @@ impl<'a> Opening<'a> {
         }
     }
 
-    fn open_group(&mut self, unit: &Unit, group: &[&[Use]]) {
+    fn open_group(&mut self, unit: &mut Unit, group: &[&[Use]]) {
+        self.opened.clear();
         for (uses, plain) in group.iter().zip(&mut self.plains) {
-            plain.opens = false;
-            plain.bytes.clear();
-            let Some((blob, sealed)) = uses.first().and_then(|blob| Some((blob, unit.sealed(blob)?))) else {
-                continue;
-            };
-            plain.opens = match blob.plain_length() {
-                None => self.cipher.open_into(sealed, &mut plain.bytes).is_ok(),
-                Some(length) => {
-                    self.cipher.open_into(sealed, &mut self.packed).is_ok()
-                        && self.zstd.decompress_into(&self.packed, length as usize, &mut plain.bytes).is_ok()
-                }
-            };
+            let opened =
+                uses.first().and_then(|blob| open_one(&self.cipher, &mut self.zstd, unit, blob, plain));
+            self.opened.push(opened.unwrap_or(Opened::Bad));
         }
+        let mut ids = std::mem::take(&mut self.ids);
         let messages: Vec<&[u8]> =
-            self.plains.iter().take(group.len()).map(|plain| plain.bytes.as_slice()).collect();
-        Id::of_many(&messages, &mut self.ids);
-        for ((uses, plain), actual) in group.iter().zip(&mut self.plains).zip(&self.ids) {
-            plain.opens &= uses.first().is_some_and(|blob| blob.id == *actual);
+            (0..group.len()).map(|place| self.plain(unit, place).unwrap_or_default()).collect();
+        Id::of_many(&messages, &mut ids);
+        for ((uses, opened), actual) in group.iter().zip(&mut self.opened).zip(&ids) {
+            if uses.first().is_none_or(|blob| blob.id != *actual) {
+                *opened = Opened::Bad;
+            }
+        }
+        self.ids = ids;
+    }
+
+    /// The plaintext of a blob of the group.
+    fn plain<'p>(&'p self, unit: &'p Unit, place: usize) -> Option<&'p [u8]> {
+        match self.opened.get(place)? {
+            Opened::Bad => None,
+            Opened::InPlace(range) => Some(unit.at(range.clone())),
+            Opened::Unpacked => self.plains.get(place).map(Vec::as_slice),
         }
     }
 
@@ -135,6 +148,24 @@ impl<'a> Opening<'a> {
         }
         Err(failure.into())
     }
+}
+
+/// Opens a blob where it lies, and unpacks it into `plain` when it is compressed.
+fn open_one(
+    cipher: &Cipher,
+    zstd: &mut Zstd,
+    unit: &mut Unit,
+    blob: &Use,
+    plain: &mut Vec<u8>,
+) -> Option<Opened> {
+    let (from, sealed) = unit.sealed(blob)?;
+    let opened = cipher.open_in_place(sealed).ok()?;
+    if let Some(length) = blob.plain_length() {
+        zstd.decompress_into(opened, length as usize, plain).ok()?;
+        return Some(Opened::Unpacked);
+    }
+    let start = from + NONCE_BYTES;
+    Some(Opened::InPlace(start..start + opened.len()))
 }
 
 /// The first blobs of `uses` that are opened together, each with its uses, and the rest.

@@ -62,6 +62,8 @@ pub(super) struct Figures {
 #[derive(Default)]
 struct Failures {
     count: u64,
+    /// Items that were told: one that is met again, as large restores read trees twice, is not told again.
+    told: HashSet<String>,
     /// The first one, and the first that is damage.
     first: Option<(String, Trouble)>,
     damage: Option<(String, Trouble)>,
@@ -98,10 +100,11 @@ impl<'a> Run<'a> {
 
     /// The reason, when it is over.
     pub(super) fn check(&self) -> Result<()> {
-        if let Some(error) = &lock(&self.failures).end {
-            return Err(error.clone());
+        // A store that was waited for fails because of the signal: the signal is the cause.
+        if self.stop.load(Ordering::SeqCst) {
+            return Err(interrupted());
         }
-        if self.stop.load(Ordering::SeqCst) { Err(interrupted()) } else { Ok(()) }
+        lock(&self.failures).end.clone().map_or(Ok(()), Err)
     }
 
     /// Ends the run; the first cause is kept.
@@ -118,9 +121,12 @@ impl<'a> Run<'a> {
                 self.end(Error::new(trouble.kind, "restore failed").at(item).because(&trouble.cause));
             }
             _ => {
+                let mut failures = lock(&self.failures);
+                if !failures.told.insert(item.to_owned()) {
+                    return;
+                }
                 self.monitor.item_failed("restore", item, &trouble.cause);
                 self.monitor.progress().errors.add(1);
-                let mut failures = lock(&self.failures);
                 failures.count += 1;
                 if trouble.kind == ErrorKind::Damaged && failures.damage.is_none() {
                     failures.damage = Some((item.to_owned(), trouble.clone()));

@@ -129,7 +129,7 @@ impl<'a> Scan<'a> {
         let mut has_room = true;
         while at < self.dirs.len() {
             let (chunk, end) = self.chunk(at);
-            for (dir, looked) in self.look(&chunk, true)? {
+            for (dir, looked) in self.look(&chunk)? {
                 if let Some(looked) = looked {
                     self.take(dir, looked, true, has_room.then_some(&mut batch));
                 }
@@ -149,7 +149,7 @@ impl<'a> Scan<'a> {
         let mut batch = Batch::default();
         while self.recorded < self.dirs.len() && batch.memory_bytes() < batch_bytes_max {
             let (chunk, end) = self.chunk(self.recorded);
-            for (dir, looked) in self.look(&chunk, false)? {
+            for (dir, looked) in self.look(&chunk)? {
                 if let Some(looked) = looked {
                     self.take(dir, looked, false, Some(&mut batch));
                 }
@@ -177,7 +177,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Reads trees and what stands beside them. A tree that cannot be read fails when it is met first.
-    fn look(&mut self, chunk: &[u32], first: bool) -> Result<Vec<(u32, Option<Looked>)>> {
+    fn look(&mut self, chunk: &[u32]) -> Result<Vec<(u32, Option<Looked>)>> {
         let ids: Vec<Id> =
             chunk.iter().filter_map(|dir| self.dirs.dir(*dir)).map(|dir| dir.subtree).collect();
         self.trees.fetch(self.run, &ids);
@@ -193,9 +193,7 @@ impl<'a> Scan<'a> {
             match looked {
                 Ok(looked) => (*dir, Some(looked)),
                 Err(trouble) => {
-                    if first {
-                        this.run.item_failed(&this.dirs.path_text(*dir, b""), trouble);
-                    }
+                    this.run.item_failed(&this.dirs.path_text(*dir, b""), trouble);
                     (*dir, None)
                 }
             }
@@ -263,9 +261,7 @@ impl<'a> Scan<'a> {
                 }
             } else if said.matched {
                 let taken = self.take_entry(dir, &mut node, standing, first, batch.as_deref_mut());
-                if let Err(trouble) = taken
-                    && first
-                {
+                if let Err(trouble) = taken {
                     self.run.item_failed(&self.dirs.path_text(dir, &node.name), trouble);
                 }
             }

@@ -1,5 +1,7 @@
 //! One call of the binary, what came of it, and what every failure must look like.
 
+#![allow(unreachable_pub, reason = "a module of a binary")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -62,13 +64,13 @@ impl Call {
     }
 
     /// By another path to the program.
-    pub fn as_program(mut self, program: &Path) -> Self {
+    pub fn by_program(mut self, program: &Path) -> Self {
         program.clone_into(&mut self.program);
         self
     }
 
     /// As a user who may not read what is root's. Who is not root is such a user already.
-    pub fn as_nobody(mut self) -> Self {
+    pub fn by_nobody(mut self) -> Self {
         if is_root() {
             self.program = COPY.path().join("volmover");
             self.nobody = true;
@@ -109,7 +111,9 @@ impl Call {
     /// `code` and a line that begins with `line`.
     #[track_caller]
     pub fn fails(&self, code: i32, line: &str) -> Ran {
-        self.clone().with("MOVER_LOG", "trace").run().assert_failed(code, line);
+        let mut loud = self.clone();
+        loud.environment.insert(0, ("MOVER_LOG".to_owned(), "trace".to_owned()));
+        loud.run().assert_failed(code, line);
         let ran = self.run();
         ran.assert_failed(code, line);
         ran

@@ -40,7 +40,7 @@ Added to the repository: ",
         repository.display()
     );
     assert!(shape(&out).starts_with(&expected), "{out}");
-    let rest: Vec<&str> = out.lines().skip(9).collect();
+    let rest: Vec<&str> = out.lines().skip(10).collect();
     assert_eq!(rest[..2], ["", "processed 2 files, 9.771 KiB in 0:00"], "{out}");
     assert_eq!(shape(rest[2]), "snapshot ID saved");
     let id = rest[2].split(' ').nth(1).unwrap();
@@ -65,7 +65,7 @@ fn json_is_one_object_a_line() {
     let call = Call::on("", place.path().join("repository")).with("MOVER_JSON", "1");
     let run = |operations: &str, folder: &std::path::Path| -> Vec<Value> {
         let call = call.clone().with("DATA_DIR", folder).with("MOVER_PATH", source.path());
-        let call = operations.split(' ').fold(call, |call, operation| call.arg(operation));
+        let call = operations.split(' ').fold(call, Call::arg);
         call.ok().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     };
     let backup = run("backup snapshots", source.path());
@@ -104,7 +104,11 @@ fn a_dry_run_changes_nothing() {
         Call::on(operation, &missing).with("DATA_DIR", source.path()).with("MOVER_DRY_RUN", "1")
     };
     dry("backup").fails(10, "Fatal: repository does not exist: ");
+    let out = dry("init").ok();
+    assert_eq!(out, format!("would create restic repository at {}\n", missing.display()));
     assert!(!missing.exists());
+    let exists = call("init").with("MOVER_DRY_RUN", "1");
+    exists.fails(1, &format!("Fatal: create repository failed: {}: config", repo.path().display()));
 }
 
 #[test]
@@ -125,7 +129,7 @@ fn nothing_eligible_is_no_failure_unless_asked_for() {
     repo.call("backup").with("DATA_DIR", source.path()).ok();
     let restore = repo.call("restore").with("DATA_DIR", target.path());
     let ran = restore.run();
-    assert_eq!((ran.code, ran.out.lines().next()), (0, Some("No eligible snapshots found")), "{}", ran.err);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "No eligible snapshots found\n"), "{}", ran.err);
     let exists = format!("Warning: snapshots exist of host volsync path {} (1)", source.path().display());
     assert!(ran.err.contains(&exists), "{}", ran.err);
     let strict = restore.clone().with("MOVER_ON_EMPTY", "fail");
@@ -156,7 +160,7 @@ fn as_the_mover_a_restore_creates_what_is_missing() {
     symlink(env!("CARGO_BIN_EXE_volmover"), &script).unwrap();
     let target = TempDir::new().unwrap();
     let tool = Call::on("restore", &repository).with("DATA_DIR", target.path());
-    let mover = tool.clone().as_program(&script);
+    let mover = tool.clone().by_program(&script);
     tool.fails(10, "Fatal: repository does not exist: ");
     mover.clone().with("MOVER_ON_MISSING", "fail").fails(10, "Fatal: repository does not exist: ");
     assert!(!repository.exists());
@@ -166,7 +170,7 @@ fn as_the_mover_a_restore_creates_what_is_missing() {
         assert!(out.lines().any(|other| other == line), "{out}");
     }
     assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
-    let backup = Call::on("backup", &repository).as_program(&script).with("DATA_DIR", source.path());
+    let backup = Call::on("backup", &repository).by_program(&script).with("DATA_DIR", source.path());
     assert!(backup.ok().contains("no parent snapshot found, will read all files"));
 }
 

@@ -1,4 +1,6 @@
 //! Where a repository may be, for both programs: a folder, the S3 server of this process, `MinIO`.
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of several binaries")]
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -20,44 +22,49 @@ use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover};
 use crate::support::restic::Restic;
 
-/// A place with one repository in it.
-pub(crate) struct Place {
+/// A place, with one repository in it or none yet.
+pub struct Place {
     pub name: &'static str,
     pub backend: Arc<dyn Backend>,
-    url: String,
-    _kept: Kept,
+    pub url: String,
+    kept: Arc<Kept>,
 }
 
 /// What must live as long as the place.
 enum Kept {
     Folder { _folder: TempDir },
-    Server { _server: Box<S3Server> },
-    Minio { _process: Running, _folder: TempDir },
+    Server { server: Box<S3Server> },
+    Minio { endpoint: String, _process: Running, _folder: TempDir },
 }
 
 impl Place {
     /// A repository of version 1 or 2 in a folder.
-    pub(crate) fn folder(version: u32) -> Self {
+    pub fn folder(version: u32) -> Self {
         let folder = TempDir::new().unwrap();
         let url = folder.path().to_str().unwrap().to_owned();
         let backend = mover::local(folder.path());
-        Self::new("folder", backend, url, version, Kept::Folder { _folder: folder })
+        let place = Self { name: "folder", backend, url, kept: Arc::new(Kept::Folder { _folder: folder }) };
+        place.with_repository(version)
     }
 
     /// In the S3 server of this process, with R2's manners: no checksums, equal parts, bursts of 429.
-    pub(crate) fn r2(version: u32) -> Self {
-        let server = S3Server::start(Profile { bursts: 23, ..Profile::r2() });
-        let options = ObjectOptions {
-            multipart_threshold_bytes: 8 << 20,
-            part_bytes: 5 << 20,
-            ..options(&server.endpoint())
-        };
-        let url = format!("s3:{}/repository/some/prefix", server.endpoint());
-        Self::new("R2", object(options), url, version, Kept::Server { _server: Box::new(server) })
+    pub fn r2(version: u32) -> Self {
+        Self::server("R2", Profile { bursts: 23, ..Profile::r2() }).with_repository(version)
     }
 
     /// In a `MinIO`; `None` where it is missing and not required.
-    pub(crate) fn minio(version: u32) -> Option<Self> {
+    pub fn minio(version: u32) -> Option<Self> {
+        Some(Self::empty_minio()?.with_repository(version))
+    }
+
+    /// An empty prefix in an S3 server of this process.
+    pub fn server(name: &'static str, profile: Profile) -> Self {
+        let server = Box::new(S3Server::start(profile));
+        Self::in_bucket(name, "some/prefix", Arc::new(Kept::Server { server }))
+    }
+
+    /// An empty prefix in a `MinIO`.
+    pub fn empty_minio() -> Option<Self> {
         let program = support::peer("minio")?;
         let folder = TempDir::new().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -74,42 +81,65 @@ impl Place {
             .stderr(Stdio::null());
         let process = Running::start(&mut command);
         let endpoint = format!("http://{address}");
-        let backend = object(options(&endpoint));
+        let kept = Kept::Minio { endpoint, _process: process, _folder: folder };
+        let place = Self::in_bucket("MinIO", "some/prefix", Arc::new(kept));
         let start = Instant::now();
-        while let Err(error) = backend.create() {
+        while let Err(error) = place.backend.create() {
             assert!(start.elapsed() < Duration::from_secs(20), "{error}");
             std::thread::sleep(Duration::from_millis(100));
         }
-        let url = format!("s3:{endpoint}/repository/some/prefix");
-        let kept = Kept::Minio { _process: process, _folder: folder };
-        Some(Self::new("MinIO", backend, url, version, kept))
+        Some(place)
     }
 
-    fn new(name: &'static str, backend: Arc<dyn Backend>, url: String, version: u32, kept: Kept) -> Self {
-        // restic sends it to the process of a lock, to see whether that lives.
-        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).unwrap();
-        mover::create_in(backend.as_ref(), version);
-        Self { name, backend, url, _kept: kept }
+    /// Another prefix in the same bucket, empty.
+    pub fn beside(&self, prefix: &str) -> Self {
+        Self::in_bucket(self.name, prefix, Arc::clone(&self.kept))
+    }
+
+    fn in_bucket(name: &'static str, prefix: &str, kept: Arc<Kept>) -> Self {
+        let endpoint = match kept.as_ref() {
+            Kept::Folder { .. } => panic!("a folder has no buckets"),
+            Kept::Server { server } => server.endpoint(),
+            Kept::Minio { endpoint, .. } => endpoint.clone(),
+        };
+        let url = format!("s3:{endpoint}/repository/{prefix}");
+        Self { name, backend: object(options(&endpoint, prefix)), url, kept }
+    }
+
+    /// The same with a new repository of version 1 or 2, whose key is cheap.
+    pub fn with_repository(self, version: u32) -> Self {
+        mover::create_in(self.backend.as_ref(), version);
+        self
+    }
+
+    /// The S3 server of this process, where it is the place.
+    pub fn s3(&self) -> &S3Server {
+        let Kept::Server { server } = self.kept.as_ref() else {
+            panic!("{} is no server of ours", self.name)
+        };
+        server
     }
 
     /// A new session of ours.
-    pub(crate) fn mover(&self) -> Mover {
+    pub fn mover(&self) -> Mover {
         Mover::open_backend(Arc::clone(&self.backend)).unwrap()
     }
 
     /// restic on the same repository.
-    pub(crate) fn restic(&self, version: &str) -> Option<Restic> {
+    pub fn restic(&self, version: &str) -> Option<Restic> {
         let restic = Restic::at(version, &self.url)?;
         Some(restic.with("AWS_ACCESS_KEY_ID", ACCESS_KEY).with("AWS_SECRET_ACCESS_KEY", SECRET_KEY))
     }
 }
 
-fn options(endpoint: &str) -> ObjectOptions {
+fn options(endpoint: &str, prefix: &str) -> ObjectOptions {
     let mut options = ObjectOptions {
         endpoint: Some(endpoint.to_owned()),
         bucket: "repository".to_owned(),
-        prefix: "some/prefix".to_owned(),
+        prefix: prefix.to_owned(),
         connections: 8,
+        multipart_threshold_bytes: 8 << 20,
+        part_bytes: 5 << 20,
         ..ObjectOptions::default()
     };
     options.credentials.static_keys = Some(StaticKeys {

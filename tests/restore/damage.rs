@@ -10,6 +10,7 @@ use volmover::backend::fault::{Fault, Rule};
 use volmover::backend::record::Request;
 use volmover::clock::SystemClock;
 use volmover::error::ErrorKind;
+use volmover::repository::Id;
 use volmover::repository::blob::BlobType;
 
 use crate::made::{file, folder, store, store_index, store_pack, tree};
@@ -80,6 +81,24 @@ fn a_second_copy_of_a_blob_saves_the_file() {
         run_snapshot(&repository, &snapshot, &options(target.path()), &AtomicBool::new(false)).summary();
         assert_eq!(fs::read(target.path().join("f")).unwrap(), chunk);
     }
+}
+
+#[test]
+fn a_blob_that_opens_to_something_else_is_damage() {
+    let repo = Repo::create();
+    let repository = repo.open();
+    let (raw, text) = (random_bytes(5000), b"text".repeat(1000));
+    let root = tree(vec![file(b"raw", &[&raw]), file(b"text", &[&text])]);
+    let mut pack = store_pack(&repository, BlobType::Data, &[&random_bytes(5000), &b"TEXT".repeat(1000)]);
+    for (blob, id) in pack.blobs.iter_mut().zip([&raw, &text].map(|plain| Id::of(plain))) {
+        blob.id = id;
+    }
+    store_index(&repository, &[pack]);
+    store(&repository, &[], &[&root]);
+    let target = TempDir::new().unwrap();
+    let done = run(&repository, &options(target.path()));
+    assert_eq!((done.error().kind, done.failed_items().len()), (ErrorKind::Damaged, 2));
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
 }
 
 #[test]
