@@ -159,6 +159,11 @@ impl Mover {
 
 /// Locks of this process that wait for nobody.
 pub fn lock_options() -> LockOptions {
+    // restic asks by SIGHUP whether a lock's process lives, and here that is the test itself.
+    static OUTLIVE: std::sync::Once = std::sync::Once::new();
+    OUTLIVE.call_once(|| {
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, std::sync::Arc::default()).unwrap();
+    });
     LockOptions {
         holder: Holder::this_process(&Names::read(Path::new("/"))),
         wait: Duration::ZERO,
