@@ -149,6 +149,7 @@ fn look(backend: &dyn Backend, access: &Access<'_>) -> Result<Found> {
         };
         match opened {
             Ok(Some(opened)) => return Ok(Found::Repository(Box::new(opened))),
+            Ok(None) if read_config(backend)?.is_none_or(|now| now != stored) => {}
             Ok(None) => return Ok(Found::DeadInit(stored)),
             Err(error) if read_config(backend)?.is_none_or(|now| now == stored) => return Err(error),
             Err(_) => {}
@@ -241,7 +242,8 @@ fn try_key(backend: &dyn Backend, name: &str, stored: &Bytes, password: &[u8]) -
     Ok(Tried::Opens(Box::new((cipher, RepositoryConfig::decode(&plain)?))))
 }
 
-/// Waits for the key of an init in progress. `None` when the grace is over and there is still none.
+/// Waits for the key of an init in progress. `None` when the grace is over and there is still none, or when
+/// the config is no longer this one: stores without conditional writes let a racing init overwrite it.
 fn wait_for_key(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> Result<Option<Opened>> {
     let start = access.clock.elapsed();
     while access.clock.elapsed().saturating_sub(start) < INIT_GRACE {
@@ -256,6 +258,9 @@ fn wait_for_key(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> R
         access.clock.sleep(Duration::from_millis(500));
         if let Some(opened) = try_keys(backend, stored, access)? {
             return Ok(Some(opened));
+        }
+        if read_config(backend)?.is_none_or(|now| now != *stored) {
+            break;
         }
     }
     Ok(None)
