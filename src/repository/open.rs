@@ -7,7 +7,8 @@
 //! ```text
 //! winner: write_new(config) ─ write key ─ read config back: mine
 //! loser:  write_new(config): exists ─ wait for a key that opens it ─ use the repository
-//! died between the two: a config without a key, snapshots, index and data for a minute is taken over
+//! died between the two: a config without a key, snapshots, index and data for a minute is taken over,
+//!         by one at a time
 //! ```
 
 use std::sync::Arc;
@@ -93,7 +94,7 @@ impl Repository {
                 Found::Repository(opened) => {
                     return Ok((assemble(backend, *opened, access), Origin::Opened));
                 }
-                Found::DeadInit(config) => take_over(backend.as_ref(), &config)?,
+                Found::DeadInit(config) => take_over(backend.as_ref(), &config, access)?,
                 Found::Nothing => {
                     if let Some(repository) = create(&backend, access)? {
                         return Ok((repository, Origin::Created));
@@ -275,15 +276,40 @@ fn holds_nothing(backend: &dyn Backend) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes the config of an init that died, unless somebody else was quicker.
-fn take_over(backend: &dyn Backend, stored: &Bytes) -> Result<()> {
+/// Removes the config of an init that died. Of many who find it one does so at a time: the one that wrote a
+/// claim, an empty file under `locks/` named after that config (restic passes empty locks over). So nobody
+/// can remove a config that another has put in its place meanwhile.
+fn take_over(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> Result<()> {
+    let claim = Id::of(stored).hex();
+    match backend.write_new(FileType::Lock, &claim, &Bytes::new()) {
+        Err(error) if error.is_exists() => return wait_for_claim(backend, &claim, access),
+        written => written?,
+    }
+    let removed = remove_dead_config(backend, stored);
+    remove_if_there(backend, FileType::Lock, &claim)?;
+    removed
+}
+
+/// Waits until another's take-over is done; a claim that outlives the grace is removed, its holder died.
+fn wait_for_claim(backend: &dyn Backend, claim: &str, access: &Access<'_>) -> Result<()> {
+    let start = access.clock.elapsed();
+    while access.clock.elapsed().saturating_sub(start) < INIT_GRACE {
+        match backend.stat(FileType::Lock, claim) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            there => there?,
+        };
+        access.clock.sleep(Duration::from_millis(200));
+    }
+    remove_if_there(backend, FileType::Lock, claim)
+}
+
+fn remove_dead_config(backend: &dyn Backend, stored: &Bytes) -> Result<()> {
     let still_empty = holds_nothing(backend)?;
     let no_keys = backend.list(FileType::Key)?.is_empty();
-    // The config is looked at last: of many who take over, one may be done between any two requests here.
     let unchanged = read_config(backend)?.is_some_and(|now| now == *stored);
     if unchanged && still_empty && no_keys {
         tracing::warn!("the repository has a config but no key: an init died there, starting anew");
-        backend.delete(FileType::Config, "")?;
+        remove_if_there(backend, FileType::Config, "")?;
         // A slow init may have written its key just now: then the config is its, and goes back.
         if !backend.list(FileType::Key)?.is_empty() {
             match backend.write_new(FileType::Config, "", stored) {
@@ -295,6 +321,13 @@ fn take_over(backend: &dyn Backend, stored: &Bytes) -> Result<()> {
         return Err(no_key(backend));
     }
     Ok(())
+}
+
+fn remove_if_there(backend: &dyn Backend, kind: FileType, name: &str) -> Result<()> {
+    match backend.delete(kind, name) {
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a config and its key; `None` when another was first.
