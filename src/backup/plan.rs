@@ -13,6 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// What a worker's zstd contexts and scratch memory take, in bytes.
 const WORKER_BYTES: u64 = 6 << 20;
+/// More connections than this are meant for an object store.
+const DISK_CONNECTIONS_MAX: usize = 8;
 /// What the program takes besides: code, stacks, trees on their way.
 const BASE_BYTES: u64 = 16 << 20;
 
@@ -70,8 +72,10 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     let data_slots = 1 + take(pack, (workers - 1).min(1));
     let readers = 1 + take(reader, limits.readers.max(1) - 1);
     let data_slots = data_slots + take(pack, workers.saturating_sub(data_slots));
-    // A pack is a large request: half of the connections keep a store busy, and each holds 17 MiB.
-    let uploads = 1 + take(pack, (limits.connections / 2).saturating_sub(1));
+    // A pack is a large request, and each holds 17 MiB: half of the connections keep an object store busy, a
+    // quarter a disk, which is what few connections mean.
+    let share = if limits.connections > DISK_CONNECTIONS_MAX { 2 } else { 4 };
+    let uploads = 1 + take(pack, (limits.connections / share).saturating_sub(1));
     let store = StorePlan { pack_bytes: limits.pack_bytes, data_slots, tree_slots: 1, uploads };
     Ok(Plan { workers, readers, store })
 }

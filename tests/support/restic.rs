@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Once};
 
 use serde_json::Value;
 
@@ -29,6 +30,7 @@ impl Restic {
     /// On a repository anywhere.
     pub fn at(version: &str, url: &str) -> Option<Self> {
         let program = super::peer(version)?;
+        outlive_hangups();
         Some(Self { program, repository: url.to_owned(), zone: "UTC".to_owned(), environment: Vec::new() })
     }
 
@@ -100,6 +102,14 @@ impl Restic {
     pub fn snapshots(&self) -> Vec<Value> {
         serde_json::from_str(&self.ok(&["snapshots", "--json"])).unwrap()
     }
+}
+
+/// restic sends SIGHUP to the process of a lock, to see whether that lives: here it may be the test's own.
+fn outlive_hangups() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).unwrap();
+    });
 }
 
 #[track_caller]
