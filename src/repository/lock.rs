@@ -191,7 +191,7 @@ impl Lock {
 
     /// An error once the lock is lost: call before anything is deleted or committed.
     pub fn check(&self) -> Result<()> {
-        self.shared.look();
+        self.shared.look()?;
         if self.shared.lost.load(Ordering::SeqCst) || self.shared.is_overdue() {
             return Err(Error::new(ErrorKind::Locked, "the lock on the repository was lost")
                 .because("it could not be refreshed, or somebody removed it")
@@ -267,15 +267,17 @@ impl Shared {
         held.as_ref().is_some_and(long)
     }
 
-    /// Notes that the lock is lost when its file is gone. A store that does not answer says nothing of that.
-    fn look(&self) {
+    /// Notes that the lock is lost when its file is gone. Whether it is must be known: a store that does not
+    /// answer is an error.
+    fn look(&self) -> Result<()> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = held.as_ref().map(|held| held.name.as_str());
-        let looked = name.map(|name| self.repository.backend().stat(FileType::Lock, name));
-        if let Some(Err(error)) = looked
-            && error.is_not_found()
-        {
-            self.lost.store(true, Ordering::SeqCst);
+        let Some(held) = held.as_ref() else { return Ok(()) };
+        match self.repository.backend().stat(FileType::Lock, &held.name) {
+            Err(error) if error.is_not_found() => {
+                self.lost.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+            looked => Ok(looked.map(|_| ())?),
         }
     }
 
