@@ -16,7 +16,7 @@
 //! ```text
 //! 5  main.rs cli.rs config/ stores.rs signals.rs sequence.rs     environment → operations → exit code
 //! 4  ops/                                                        one verb a file
-//! 3  backup/ restore/                                            the pipelines
+//! 3  backup/ restore/ forget/ prune/ check/ repair/              the pipelines, and what an operation decides
 //! 2  repository/                                                 the restic format: codecs, keys, packs, locks
 //! 1  backend/                                                    where the repository is stored, and decorators
 //! 0  error.rs clock.rs random.rs host.rs pattern.rs report/      what every floor may use

@@ -33,6 +33,14 @@ use crate::restore::{Overwrite, RestoreOptions, XattrFilter};
 use crate::signals::Interruption;
 use crate::stores::{self, Surroundings};
 
+mod check;
+mod forget;
+mod ls;
+mod prune;
+mod repair;
+mod stats;
+mod unlock;
+
 /// One run of the program.
 pub struct Sequence<'a> {
     config: &'a Config,
@@ -71,6 +79,14 @@ impl Sequence<'_> {
             Operation::Backup => self.backup(),
             Operation::Restore => self.restore(),
             Operation::Snapshots => self.snapshots(),
+            Operation::Forget => self.forget(),
+            Operation::Prune => self.prune(),
+            Operation::Check => self.check(),
+            Operation::Unlock => self.unlock(),
+            Operation::Stats => self.stats(),
+            Operation::Ls => self.ls(),
+            Operation::RepairIndex => self.repair_index(),
+            Operation::RepairSnapshots => self.repair_snapshots(),
         };
         self.monitor().end();
         done
@@ -82,7 +98,7 @@ impl Sequence<'_> {
 
     /// Retention is asked for and cannot be done: better no backup at all than one that never forgets.
     fn refuse_what_is_not_built(&self, operations: &[Operation]) -> Result<()> {
-        if operations.contains(&Operation::Backup) && self.config.backup.forget_options.is_some() {
+        if operations.contains(&Operation::Backup) && self.config.maintenance.forget_options.is_some() {
             return Err(Error::usage("forget is not supported yet")
                 .at("FORGET_OPTIONS")
                 .then("Unset it, and run restic forget on this repository"));

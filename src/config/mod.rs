@@ -19,6 +19,7 @@ use crate::repository::compression::Compression;
 pub mod env;
 pub mod excludes;
 pub mod limits;
+pub mod maintenance;
 mod nearest;
 pub mod network;
 pub mod operation;
@@ -37,6 +38,7 @@ pub mod zone;
 use env::{Lookup, invalid};
 use excludes::Excludes;
 use limits::{Limits, MEMORY_MIN};
+use maintenance::Maintenance;
 use network::Network;
 use operation::{Operation, Personality};
 use password::PasswordSource;
@@ -71,6 +73,8 @@ pub struct Config {
     pub backup: BackupConfig,
     /// What restore does.
     pub restore: RestoreConfig,
+    /// What forget, prune, check, unlock and repair do.
+    pub maintenance: Maintenance,
     /// How the run behaves.
     pub run: RunConfig,
     /// What the run may use.
@@ -133,8 +137,6 @@ pub struct BackupConfig {
     pub ignore_inode: bool,
     /// Files read at once.
     pub read_concurrency: usize,
-    /// `FORGET_OPTIONS`, where it is not blank.
-    pub forget_options: Option<String>,
 }
 
 /// How restore writes.
@@ -243,6 +245,7 @@ impl Config {
             snapshot: SnapshotChoice::parse(lookup)?,
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
+            maintenance: Maintenance::parse(lookup)?,
             run: RunConfig::parse(lookup)?,
             performance: Performance::parse(lookup, limits, on_s3)?,
             output: Output::parse(lookup)?,
@@ -303,7 +306,6 @@ impl BackupConfig {
         };
         let shrink = |text: &str| if text == "off" { Ok(None) } else { values::percent(text).map(Some) };
         let ignore_inode = lookup.flag(&RESTIC_IGNORE_INODE, false)?;
-        let forget_options = lookup.text(&FORGET_OPTIONS)?.map(str::trim).filter(|text| !text.is_empty());
         Ok(Self {
             excludes: Excludes::parse(lookup)?,
             max_shrink_percent: lookup.parse(&MOVER_MAX_SHRINK, shrink)?.flatten(),
@@ -311,7 +313,6 @@ impl BackupConfig {
             ignore_ctime: lookup.flag(&RESTIC_IGNORE_CTIME, false)? || ignore_inode,
             ignore_inode,
             read_concurrency: lookup.parse(&RESTIC_READ_CONCURRENCY, readers)?.unwrap_or(2) as usize,
-            forget_options: forget_options.map(str::to_owned),
         })
     }
 }

@@ -19,6 +19,22 @@ pub enum Operation {
     Restore,
     /// List snapshots.
     Snapshots,
+    /// Remove snapshots by a policy.
+    Forget,
+    /// Remove what no snapshot needs.
+    Prune,
+    /// Look for damage.
+    Check,
+    /// Remove stale locks.
+    Unlock,
+    /// Tell sizes.
+    Stats,
+    /// List the entries of a snapshot.
+    Ls,
+    /// Rebuild the index from the packs.
+    RepairIndex,
+    /// Rewrite snapshots without what is lost.
+    RepairSnapshots,
 }
 
 /// As whom the program was called; the defaults of a few variables and some lines depend on it.
@@ -31,23 +47,23 @@ pub enum Personality {
 }
 
 /// What can be done now.
-pub const OPERATIONS: [Operation; 4] =
-    [Operation::Init, Operation::Backup, Operation::Restore, Operation::Snapshots];
+pub const OPERATIONS: [Operation; 12] = [
+    Operation::Init,
+    Operation::Backup,
+    Operation::Forget,
+    Operation::Prune,
+    Operation::Restore,
+    Operation::Snapshots,
+    Operation::Check,
+    Operation::Unlock,
+    Operation::Stats,
+    Operation::Ls,
+    Operation::RepairIndex,
+    Operation::RepairSnapshots,
+];
 
 /// Names of the contract that cannot be done yet.
-const PLANNED: [&str; 11] = [
-    "forget",
-    "prune",
-    "check",
-    "verify",
-    "doctor",
-    "unlock",
-    "stats",
-    "report",
-    "ls",
-    "repair-index",
-    "repair-snapshots",
-];
+const PLANNED: [&str; 3] = ["verify", "doctor", "report"];
 
 impl Operation {
     /// The name on the command line.
@@ -58,6 +74,14 @@ impl Operation {
             Self::Backup => "backup",
             Self::Restore => "restore",
             Self::Snapshots => "snapshots",
+            Self::Forget => "forget",
+            Self::Prune => "prune",
+            Self::Check => "check",
+            Self::Unlock => "unlock",
+            Self::Stats => "stats",
+            Self::Ls => "ls",
+            Self::RepairIndex => "repair-index",
+            Self::RepairSnapshots => "repair-snapshots",
         }
     }
 
@@ -69,6 +93,16 @@ impl Operation {
             Self::Backup => "save a snapshot of DATA_DIR; create a missing repository; skip an empty source",
             Self::Restore => "select a snapshot and restore it into DATA_DIR",
             Self::Snapshots => "list the snapshots",
+            Self::Forget => "remove snapshots by FORGET_OPTIONS, MOVER_POLICY_FILE or MOVER_FORGET_SNAPSHOTS",
+            Self::Prune => "remove what no snapshot needs",
+            Self::Check => {
+                "look for damage; all data with MOVER_CHECK_READ_DATA, a part with MOVER_CHECK_SUBSET"
+            }
+            Self::Unlock => "remove stale locks; all locks with MOVER_UNLOCK_ALL",
+            Self::Stats => "tell sizes: restored, stored, packs, blobs, duplicates, unused",
+            Self::Ls => "list the entries of the selected snapshot",
+            Self::RepairIndex => "rebuild the index from the packs; MOVER_REPAIR=apply does it",
+            Self::RepairSnapshots => "rewrite snapshots without what is lost; MOVER_REPAIR=apply does it",
         }
     }
 
@@ -124,7 +158,7 @@ mod tests {
         let error = Operation::parse("bakcup").unwrap_err().to_string();
         assert!(error.contains("unknown operation: bakcup. Did you mean backup?"), "{error}");
         let error = Operation::parse("frobnicate").unwrap_err().to_string();
-        assert!(error.contains("Supported: init, backup, restore, snapshots"), "{error}");
+        assert!(error.contains("Supported: init, backup, forget, prune, restore, snapshots"), "{error}");
     }
 
     #[test]

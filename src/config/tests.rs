@@ -33,7 +33,7 @@ fn defaults() {
     assert_eq!(config.data_dir, PathBuf::from("/data"));
     assert_eq!(config.backup.read_concurrency, 2);
     assert_eq!(config.backup.on_partial, Verdict::Fail);
-    assert_eq!((config.backup.forget_options, config.backup.max_shrink_percent), (None, None));
+    assert_eq!((config.maintenance.forget_options, config.backup.max_shrink_percent), (None, None));
     let expected = RestoreConfig {
         include: Vec::new(),
         delete: false,
@@ -87,7 +87,7 @@ fn values_that_are_set() {
     assert!(config.backup.ignore_inode && config.backup.ignore_ctime);
     assert_eq!((config.backup.read_concurrency, config.backup.max_shrink_percent), (8, Some(90.0)));
     assert_eq!(config.backup.on_partial, Verdict::Accept);
-    assert_eq!(config.backup.forget_options.as_deref(), Some("--keep-hourly 3"));
+    assert_eq!(config.maintenance.forget_options.as_deref(), Some("--keep-hourly 3"));
     assert!(config.restore.delete && !config.restore.sparse);
     assert_eq!((config.restore.overwrite, config.restore.include.len()), (Overwrite::IfNewer, 2));
     let names = ["user.*", "security.capability"].map(str::to_owned).to_vec();

@@ -66,6 +66,8 @@ pub enum Group {
     Backup,
     /// How restore writes.
     Restore,
+    /// What forget, prune, check, unlock and repair do.
+    Maintenance,
     /// How a run behaves.
     Run,
     /// What a run may use.
@@ -84,11 +86,12 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order of the help.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Repository,
         Self::Selection,
         Self::Backup,
         Self::Restore,
+        Self::Maintenance,
         Self::Run,
         Self::Performance,
         Self::Output,
@@ -106,6 +109,7 @@ impl Group {
             Self::Selection => "Host, path and snapshot",
             Self::Backup => "Backup",
             Self::Restore => "Restore",
+            Self::Maintenance => "Maintenance",
             Self::Run => "Run",
             Self::Performance => "Performance",
             Self::Output => "Output",

@@ -3,8 +3,19 @@
 //! Options, help and the README's table are made from it, and values are asked for by these names alone, so
 //! a variable that is not here cannot be read. Names of restic, `VolSync` and the AWS tools keep their meaning.
 
-use super::operation::Operation::{Backup, Restore, Snapshots};
+use super::operation::Operation;
+use super::operation::Operation::{
+    Backup, Check, Forget, Ls, Prune, RepairIndex, RepairSnapshots, Restore, Snapshots, Stats, Unlock,
+};
 use super::variable::{Group, Variable};
+
+/// What filters by host and path, or writes them.
+const SELECTING: [Operation; 6] = [Backup, Forget, Restore, Snapshots, Stats, Ls];
+/// What takes a lock.
+const LOCKING: [Operation; 10] =
+    [Backup, Forget, Prune, Restore, Snapshots, Check, Stats, Ls, RepairIndex, RepairSnapshots];
+/// What writes packs.
+const WRITING: [Operation; 4] = [Backup, Prune, Forget, RepairSnapshots];
 
 macro_rules! table {
     ($($name:ident = $row:expr;)*) => {
@@ -43,35 +54,35 @@ table! {
     RESTIC_CACHE_DIR = Variable::one(Group::Repository, "DIR", "the cache")
         .option("cache-dir").default("$XDG_CACHE_HOME/restic, else ~/.cache/restic");
     RESTIC_COMPRESSION = Variable::one(Group::Repository, "MODE", "auto, off, fastest, better or max")
-        .option("compression").default("auto").only(&[Backup]);
+        .option("compression").default("auto").only(&WRITING);
     RESTIC_PACK_SIZE = Variable::one(Group::Repository, "MIB", "target size of pack files in MiB, 4 to 128")
-        .option("pack-size").default("16").only(&[Backup]);
+        .option("pack-size").default("16").only(&WRITING);
 
     DATA_DIR = Variable::one(Group::Selection, "DIR", "source of backup, target of restore")
         .option("data-dir").short('d').default("/data").only(&[Backup, Restore]);
     MOVER_HOST = Variable::one(Group::Selection, "HOST",
         "host of the snapshot and of selections (*: any); {name} and {namespace} are filled from MOVER_NAME and \
          MOVER_NAMESPACE")
-        .option("host").default("RESTIC_HOST, else volsync").only(&[Backup, Restore, Snapshots]);
+        .option("host").default("RESTIC_HOST, else volsync").only(&SELECTING);
     RESTIC_HOST = Variable::one(Group::Selection, "HOST", "restic's name of MOVER_HOST, read after it")
-        .option("restic-host").default("volsync").only(&[Backup, Restore, Snapshots]);
+        .option("restic-host").default("volsync").only(&SELECTING);
     MOVER_NAME = Variable::one(Group::Selection, "NAME", "name of the object that this run serves")
-        .option("name").only(&[Backup, Restore, Snapshots]);
+        .option("name").only(&SELECTING);
     MOVER_NAMESPACE = Variable::one(Group::Selection, "NAMESPACE", "namespace of that object")
-        .option("namespace").only(&[Backup, Restore, Snapshots]);
+        .option("namespace").only(&SELECTING);
     MOVER_PATH = Variable::one(Group::Selection, "PATH",
         "the absolute path recorded in a snapshot and looked for by selections (*: any)")
-        .option("path").default("DATA_DIR, made absolute").only(&[Backup, Restore, Snapshots]);
-    MOVER_TAGS = Variable::commas(Group::Selection, "TAG,…", "tags of the snapshot")
-        .option("tags").only(&[Backup]);
+        .option("path").default("DATA_DIR, made absolute").only(&SELECTING);
+    MOVER_TAGS = Variable::commas(Group::Selection, "TAG,…", "tags of the snapshot; selections ask for them where they are set")
+        .option("tags").only(&[Backup, Snapshots]);
     MOVER_SNAPSHOT = Variable::one(Group::Selection, "ID",
-        "the snapshot to restore: an id or its first digits, latest, latest~n (the n-th before the latest)")
-        .option("snapshot").default("by RESTORE_AS_OF and SELECT_PREVIOUS, else latest").only(&[Restore]);
+        "the snapshot to take: an id or its first digits, latest, latest~n (the n-th before the latest)")
+        .option("snapshot").default("by RESTORE_AS_OF and SELECT_PREVIOUS, else latest").only(&[Restore, Ls, Stats]);
     RESTORE_AS_OF = Variable::one(Group::Selection, "TIME",
         "restore the newest snapshot that is not younger than this time (RFC 3339)")
-        .option("restore-as-of").only(&[Restore]);
+        .option("restore-as-of").only(&[Restore, Ls, Stats]);
     SELECT_PREVIOUS = Variable::one(Group::Selection, "N", "restore the n-th snapshot before that")
-        .option("select-previous").default("0").only(&[Restore]);
+        .option("select-previous").default("0").only(&[Restore, Ls, Stats]);
 
     MOVER_EXCLUDE = Variable::lines(Group::Backup, "PATTERN",
         "leave out what matches, restic's patterns, one a line; lost+found at the root is always left out")
@@ -117,11 +128,40 @@ table! {
         "extended attributes to restore: all, none, or patterns such as user.*")
         .option("xattrs").default("all; user.* as the VolSync mover").only(&[Restore]);
 
+    MOVER_FORGET = Variable::flag(Group::Maintenance,
+        "off: forget, alone and after a backup, prints one line and is skipped")
+        .option("forget").default("on").only(&[Backup, Forget]);
+    MOVER_POLICY_FILE = Variable::one(Group::Maintenance, "FILE",
+        "policies for many identities: lines <host glob> <path glob> <forget options>, the first that matches counts")
+        .option("policy-file").only(&[Forget]);
+    MOVER_FORGET_SNAPSHOTS = Variable::commas(Group::Maintenance, "ID,…",
+        "snapshots to remove, ids or their first digits, never latest")
+        .option("forget-snapshots").only(&[Forget]);
+    MOVER_PRUNE = Variable::flag(Group::Maintenance, "off: prune prints one line and is skipped")
+        .option("prune").default("on").only(&[Prune, Forget]);
+    MOVER_PRUNE_MAX_UNUSED = Variable::one(Group::Maintenance, "LIMIT",
+        "unused data that may stay: a share of what is used (5%), a size (500M) or unlimited")
+        .option("prune-max-unused").default("5%").only(&[Prune, Forget]);
+    MOVER_PRUNE_MAX_REPACK_SIZE = Variable::one(Group::Maintenance, "SIZE", "repack at most so much in one run")
+        .option("prune-max-repack-size").default("no limit").only(&[Prune, Forget]);
+    MOVER_PRUNE_REPACK_SMALLER_THAN = Variable::one(Group::Maintenance, "SIZE", "repack packs that are smaller")
+        .option("prune-repack-smaller-than").default("by the sizes of the packs").only(&[Prune, Forget]);
+    MOVER_CHECK_READ_DATA = Variable::flag(Group::Maintenance, "read all data, not the structure alone")
+        .option("check-read-data").default("off").only(&[Check]);
+    MOVER_CHECK_SUBSET = Variable::one(Group::Maintenance, "PART",
+        "read a part of the data: 5% or 500M at random, n/t the n-th of t parts")
+        .option("check-subset").only(&[Check]);
+    MOVER_UNLOCK_ALL = Variable::flag(Group::Maintenance, "remove live locks too")
+        .option("unlock-all").default("off").only(&[Unlock]);
+    MOVER_REPAIR = Variable::one(Group::Maintenance, "show|apply",
+        "apply: do what the repair would do, instead of showing it")
+        .option("repair").default("show").only(&[RepairIndex, RepairSnapshots]);
+
     MOVER_ON_EMPTY = Variable::one(Group::Run, "accept|fail",
         "when the source is empty or nothing is eligible to restore: exit 0 or 24")
         .option("on-empty").default("accept").only(&[Backup, Restore]);
     MOVER_LOCK_WAIT = Variable::one(Group::Run, "DURATION", "how long to wait for a live conflicting lock")
-        .option("lock-wait").default("5m").only(&[Backup, Restore, Snapshots]);
+        .option("lock-wait").default("5m").only(&LOCKING);
     MOVER_JITTER = Variable::one(Group::Run, "DURATION", "wait a random time up to this before the first operation")
         .option("jitter").default("0s");
     MOVER_DRY_RUN = Variable::flag(Group::Run, "change nothing, print what would be done")
@@ -215,8 +255,8 @@ table! {
 
     RESTORE_OPTIONS = Variable::one(Group::VolSync, "--delete", "--delete removes what the snapshot does not have")
         .option("restore-options").only(&[Restore]);
-    FORGET_OPTIONS = Variable::one(Group::VolSync, "OPTIONS", "what to keep when backup is done")
-        .option("forget-options").only(&[Backup]);
+    FORGET_OPTIONS = Variable::one(Group::VolSync, "OPTIONS", "restic's options of forget: after a backup, and for forget itself")
+        .option("forget-options").only(&[Backup, Forget]);
     PRIVILEGED_MOVER = Variable::flag(Group::VolSync, "the mover was started with more capabilities")
         .option("privileged").default("off");
 
