@@ -40,6 +40,7 @@ mod prune;
 mod repair;
 mod stats;
 mod unlock;
+mod verify;
 
 /// One run of the program.
 pub struct Sequence<'a> {
@@ -82,6 +83,8 @@ impl Sequence<'_> {
             Operation::Forget => self.forget(),
             Operation::Prune => self.prune(),
             Operation::Check => self.check(),
+            Operation::Verify => self.verify(),
+            Operation::Doctor => Ok(()),
             Operation::Unlock => self.unlock(),
             Operation::Stats => self.stats(),
             Operation::Ls => self.ls(),
@@ -301,7 +304,6 @@ impl Sequence<'_> {
         let repository = self.repository(create)?;
         self.monitor().begin(Reported::Restore);
         let Config { identity, output, .. } = self.config;
-        let only = |wanted: &Wanted| wanted.filter().map(|value| vec![value.to_owned()]);
         let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
         let selection = selection(&self.config.snapshot);
         let options = self.restore_options(repository.backend().connections())?;
@@ -367,6 +369,11 @@ impl Sequence<'_> {
         self.monitor().output(&text);
         Ok(())
     }
+}
+
+/// The filter for one value.
+fn only(wanted: &Wanted) -> Option<Vec<String>> {
+    wanted.filter().map(|value| vec![value.to_owned()])
 }
 
 fn selection(choice: &SnapshotChoice) -> Selection {

@@ -12,6 +12,7 @@ pub mod backup;
 pub mod init;
 pub mod restore;
 pub mod snapshots;
+pub mod verify;
 
 /// What every operation on an open repository gets.
 pub struct Session<'a> {

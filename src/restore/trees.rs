@@ -17,15 +17,15 @@ use crate::repository::{Id, Repository, damaged_blob, missing_blob};
 
 /// How trees are read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// The first window of a pack, in bytes.
-    pub(super) first_window_bytes: u64,
+    pub(crate) first_window_bytes: u64,
     /// Windows are dropped when more than this is kept, in bytes.
-    pub(super) kept_bytes_max: u64,
+    pub(crate) kept_bytes_max: u64,
 }
 
 /// The windows read so far.
-pub(super) struct Trees<'a> {
+pub(crate) struct Trees<'a> {
     repository: &'a Repository,
     index: &'a Index,
     reading: Reading,
@@ -52,19 +52,19 @@ impl Windows {
 }
 
 impl<'a> Trees<'a> {
-    pub(super) fn new(repository: &'a Repository, index: &'a Index, reading: Reading) -> Self {
+    pub(crate) fn new(repository: &'a Repository, index: &'a Index, reading: Reading) -> Self {
         let ends = index.pack_ends(BlobType::Tree);
         Self { repository, index, reading, ends, packs: HashMap::new(), kept_bytes: 0 }
     }
 
     /// Gives the memory of all windows back.
-    pub(super) fn drop_windows(&mut self) {
+    pub(crate) fn drop_windows(&mut self) {
         self.packs.clear();
         self.kept_bytes = 0;
     }
 
     /// Reads the windows that hold these trees. What cannot be read is left out: `read` says why.
-    pub(super) fn fetch(&mut self, run: &Run<'_>, ids: &[Id]) {
+    pub(crate) fn fetch(&mut self, run: &Run<'_>, ids: &[Id]) {
         if self.kept_bytes > self.reading.kept_bytes_max {
             self.drop_windows();
         }
@@ -127,7 +127,7 @@ impl<'a> Trees<'a> {
     }
 
     /// A tree, from the windows or on its own; from another pack when one copy is bad.
-    pub(super) fn read(&self, run: &Run<'_>, opener: &mut Opener, id: &Id) -> crate::error::Result<Tree> {
+    pub(crate) fn read(&self, run: &Run<'_>, opener: &mut Opener, id: &Id) -> crate::error::Result<Tree> {
         let mut failure = missing_blob(BlobType::Tree, id);
         for location in self.index.locations(BlobType::Tree, id) {
             let kept = self.packs.get(&location.pack).and_then(|windows| windows.sealed(&location));
@@ -157,7 +157,7 @@ impl<'a> Trees<'a> {
     }
 
     /// Bytes of a tree's plaintext; 0 when it is not stored.
-    pub(super) fn plain_bytes(&self, id: &Id) -> u64 {
+    pub(crate) fn plain_bytes(&self, id: &Id) -> u64 {
         self.index.lookup(BlobType::Tree, id).map_or(0, |location| location.extent.plain_bytes())
     }
 }
