@@ -34,6 +34,7 @@ use crate::signals::Interruption;
 use crate::stores::{self, Surroundings};
 
 mod check;
+mod doctor;
 mod forget;
 mod ls;
 mod prune;
@@ -84,7 +85,7 @@ impl Sequence<'_> {
             Operation::Prune => self.prune(),
             Operation::Check => self.check(),
             Operation::Verify => self.verify(),
-            Operation::Doctor => Ok(()),
+            Operation::Doctor => self.doctor(),
             Operation::Unlock => self.unlock(),
             Operation::Stats => self.stats(),
             Operation::Ls => self.ls(),

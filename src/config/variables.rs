@@ -51,7 +51,7 @@ table! {
         .option("repository-id");
     MOVER_ON_MISSING = Variable::one(Group::Repository, "create|fail",
         "when the repository does not exist: for backup, and for restore as the VolSync mover")
-        .option("on-missing").default("create").only(&[Backup, Restore]);
+        .option("on-missing").default("create").only(&[Backup, Restore, Doctor]);
     RESTIC_CACHE_DIR = Variable::one(Group::Repository, "DIR", "the cache")
         .option("cache-dir").default("$XDG_CACHE_HOME/restic, else ~/.cache/restic");
     RESTIC_COMPRESSION = Variable::one(Group::Repository, "MODE", "auto, off, fastest, better or max")
