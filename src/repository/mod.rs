@@ -134,15 +134,20 @@ impl Repository {
 
     /// Stores an unpacked file, compressed in version 2, and returns its name.
     pub fn write_unpacked(&self, kind: FileType, json: &[u8]) -> Result<Id> {
+        let (id, stored) = self.seal_unpacked(json)?;
+        self.backend.write(kind, &id.hex(), &stored)?;
+        Ok(id)
+    }
+
+    /// What an unpacked file would be called, and its stored bytes.
+    pub fn seal_unpacked(&self, json: &[u8]) -> Result<(Id, Bytes)> {
         let mut plain = json.to_vec();
         if self.config.version >= 2 {
             plain = vec![COMPRESSED];
             plain.extend_from_slice(&Zstd::new(Compression::Auto)?.compress(json)?);
         }
         let stored = Bytes::from(self.cipher.seal(&plain, self.random())?);
-        let id = Id::of(&stored);
-        self.backend.write(kind, &id.hex(), &stored)?;
-        Ok(id)
+        Ok((Id::of(&stored), stored))
     }
 
     /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup.
