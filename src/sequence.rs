@@ -170,7 +170,7 @@ impl Sequence<'_> {
             Repository::open(backend, &self.access())?
         };
         self.require_id(&repository)?;
-        let repository = Arc::new(repository);
+        let repository = Arc::new(repository.with_memory(self.config.performance.memory_bytes));
         self.repository = Some(Arc::clone(&repository));
         Ok(repository)
     }
@@ -218,7 +218,7 @@ impl Sequence<'_> {
         }
         let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
         self.monitor().initialized(&summary);
-        self.repository = Some(Arc::new(repository));
+        self.repository = Some(Arc::new(repository.with_memory(self.config.performance.memory_bytes)));
         Ok(())
     }
 
@@ -330,7 +330,7 @@ impl Sequence<'_> {
         let Config { restore, performance, .. } = self.config;
         Ok(RestoreOptions {
             target: self.config.data_dir.clone(),
-            subfolder: None,
+            subfolder: self.config.subfolder.clone(),
             delete: restore.delete,
             include: restore.include.clone(),
             overwrite: match restore.overwrite {

@@ -10,11 +10,13 @@ use jiff::tz::TimeZone;
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::format::go_time;
-use crate::repository::Id;
+use crate::repository::index::Index;
 use crate::repository::lock::LockMode;
 use crate::repository::snapshot::Snapshot;
+use crate::repository::{Id, Repository};
 use crate::restore::select::{Filter, Selection, existing, select};
 use crate::restore::stream::Means;
+use crate::restore::subtree;
 use crate::verify::{Verified, Verify, VerifyOptions, report};
 
 /// Which snapshots are verified.
@@ -26,11 +28,23 @@ pub enum Chosen {
     LatestEach,
 }
 
+/// The folder of a snapshot that is meant (restic's `ID:folder`), as a snapshot of its own.
+fn narrowed(
+    repository: &Repository,
+    index: &Index,
+    snapshot: Snapshot,
+    subfolder: Option<&str>,
+) -> Result<Snapshot> {
+    let Some(folder) = subfolder else { return Ok(snapshot) };
+    Ok(Snapshot { tree: subtree(repository, index, snapshot.tree, folder)?, ..snapshot })
+}
+
 /// Verifies, and tells the lines of each snapshot. What was found before an error is in `verified`.
 pub fn run(
     session: &Session<'_>,
     chosen: &Chosen,
     filter: &Filter,
+    subfolder: Option<&str>,
     zone: &TimeZone,
     options: &VerifyOptions,
     verified: &mut Vec<Verified>,
@@ -61,6 +75,7 @@ pub fn run(
         let verify = Verify { repository, index: &index, options, means, monitor, stop };
         for (id, snapshot) in wanted {
             monitor.line(&heading(&id, &snapshot, zone));
+            let snapshot = narrowed(repository, &index, snapshot, subfolder)?;
             let one = verify.run(id, &snapshot)?;
             for line in report::lines(&one) {
                 monitor.line(&line);

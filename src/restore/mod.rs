@@ -49,6 +49,7 @@ use metadata::{Rights, Setter};
 use plan::{Batch, Place, Use, What};
 use run::{RESTORE, Run, Trouble, spread};
 use scan::Scan;
+pub use scan::subtree;
 use write::{Shared, Writer};
 
 /// What becomes of a file that stands in the target (`MOVER_OVERWRITE`).
@@ -126,7 +127,7 @@ pub fn restore(
         None => snapshot.tree,
     };
     let root = target::open(&options.target, !options.dry_run)?;
-    let run = Run::new(monitor, stop, &RESTORE);
+    let run = Run::new(monitor, stop, &RESTORE).into_target(&options.target);
     let stages = Stages { repository, index, options, run: &run, root: root.as_ref() };
     let scan = Scan::new(&run, repository, index, options, &include, root.as_ref(), tree);
     stages.restore(scan)?;

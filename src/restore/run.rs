@@ -124,6 +124,7 @@ struct Failures {
 /// A restore under way.
 pub(crate) struct Run<'a> {
     pub(crate) monitor: &'a dyn Monitor,
+    target: String,
     pub(super) figures: Figures,
     pub(super) words: &'static Words,
     stop: &'a AtomicBool,
@@ -133,9 +134,11 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// A run whose items are named by their paths in the snapshot.
     pub(crate) fn new(monitor: &'a dyn Monitor, stop: &'a AtomicBool, words: &'static Words) -> Self {
         Self {
             monitor,
+            target: String::new(),
             words,
             figures: Figures::default(),
             stop,
@@ -143,6 +146,11 @@ impl<'a> Run<'a> {
             failures: Mutex::default(),
             warned: Mutex::default(),
         }
+    }
+
+    /// A restore into `target`: items are named by where they go.
+    pub(super) fn into_target(self, target: &std::path::Path) -> Self {
+        Self { target: target.display().to_string().trim_end_matches('/').to_owned(), ..self }
     }
 
     /// Whether the next step must not be taken.
@@ -169,9 +177,11 @@ impl<'a> Run<'a> {
     /// One item failed. A full target or a store out of reach ends the run.
     pub(crate) fn item_failed(&self, item: &str, trouble: Trouble) {
         match trouble.kind {
-            ErrorKind::NoSpace => self.end(full(item, &trouble)),
+            ErrorKind::NoSpace => self.end(full(&self.place(item), &trouble)),
             ErrorKind::Unreachable | ErrorKind::Denied | ErrorKind::Interrupted => {
-                self.end(Error::new(trouble.kind, self.words.failed).at(item).because(&trouble.cause));
+                self.end(
+                    Error::new(trouble.kind, self.words.failed).at(self.place(item)).because(&trouble.cause),
+                );
             }
             _ => {
                 let mut failures = lock(&self.failures);
@@ -221,9 +231,14 @@ impl<'a> Run<'a> {
         let (damaged, other) = self.words.next;
         let next = if trouble.kind == ErrorKind::Damaged { damaged } else { other };
         Err(Error::new(trouble.kind, format!("{count} {word} {}", self.words.items))
-            .at(item.as_str())
+            .at(self.place(item))
             .because(&trouble.cause)
             .then(next))
+    }
+
+    /// Where an item is on this machine: it begins with a slash, and so stands below the target.
+    fn place(&self, item: &str) -> String {
+        format!("{}{item}", self.target)
     }
 }
 

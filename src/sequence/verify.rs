@@ -51,7 +51,8 @@ impl Sequence<'_> {
             (Chosen::One(selection(&self.config.snapshot)), filter)
         };
         let session = self.session(repository);
-        ops::verify::run(&session, &chosen, &filter, &output.zones.shown, &options, verified)
+        let folder = self.config.subfolder.as_deref();
+        ops::verify::run(&session, &chosen, &filter, folder, &output.zones.shown, &options, verified)
     }
 
     fn verify_options(&self) -> Result<VerifyOptions> {
@@ -70,6 +71,7 @@ impl Sequence<'_> {
             sample: verify.sample_percent.map(|percent| Sample { percent, seed }),
             restore: crate::restore::RestoreOptions {
                 delete: false,
+                subfolder: None,
                 include: Vec::new(),
                 overwrite: crate::restore::Overwrite::Always,
                 dry_run: false,
