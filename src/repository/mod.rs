@@ -38,7 +38,7 @@ use blob::{BlobType, Opener, Sealer};
 use compression::{Compression, Zstd};
 use config_file::RepositoryConfig;
 use crypto::Cipher;
-use index::{Index, IndexBuilder, Location};
+use index::{Index, IndexBuilder, IndexPack, Location};
 use snapshot::Snapshot;
 use tree::Tree;
 
@@ -160,14 +160,18 @@ impl Repository {
         Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
     }
 
+    /// What one index file lists.
+    pub fn read_index_file(&self, id: &Id) -> Result<Vec<IndexPack>> {
+        let json = self.read_unpacked(FileType::Index, id)?;
+        index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))
+    }
+
     /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it.
     pub fn load_index(&self) -> Result<Index> {
         let ids = self.ids(FileType::Index)?;
         let builder = std::sync::Mutex::new(IndexBuilder::default());
         in_parallel(&ids, self.backend.connections(), |id| {
-            let json = self.read_unpacked(FileType::Index, id)?;
-            let packs =
-                index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))?;
+            let packs = self.read_index_file(id)?;
             builder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&packs);
             Ok(())
         })?;
