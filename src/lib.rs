@@ -5,6 +5,7 @@
 //! backup   walk → compare with the parent → read → cut → hash → dedup → seal (compress, encrypt, open again)
 //!          → pack → upload → index → tree … → snapshot
 //! restore  select → plan by pack → compare with what is there → fetch → open → write → metadata
+//! prune    lists → index → mark → plan → repack → new index → proof → lists again → delete
 //! ```
 //! Each is a folder, its stages are files, and its `mod.rs` alone knows all of them. Threads of three kinds
 //! work at a backup: readers do I/O and own the buffers that they fill; workers compute, one thread from cut
@@ -53,6 +54,7 @@ pub mod error;
 pub mod host;
 pub mod ops;
 pub mod pattern;
+pub mod prune;
 pub mod random;
 pub mod report;
 pub mod repository;

@@ -24,10 +24,10 @@ use crate::ops::{self, Limits, Session};
 use crate::pattern::Patterns;
 use crate::random::random_array;
 use crate::report::{Monitor, Operation as Reported};
-use crate::repository::Repository;
 use crate::repository::key::ScryptCost;
 use crate::repository::lock::{LockOptions, REFRESH};
 use crate::repository::open::{Access, Origin};
+use crate::repository::{Id, Repository};
 use crate::restore::select::{Filter, Selection};
 use crate::restore::{Overwrite, RestoreOptions, XattrFilter};
 use crate::signals::Interruption;
@@ -49,6 +49,10 @@ pub struct Sequence<'a> {
     password: Secret,
     locks: LockOptions,
     repository: Option<Arc<Repository>>,
+    /// A backup of this run found an empty source, and created nothing.
+    skipped_empty_source: bool,
+    /// Snapshots that this run saved and that no forget can have removed: a list that lacks one is wrong.
+    saved: Vec<Id>,
 }
 
 /// Runs `operations`.
@@ -62,7 +66,16 @@ pub fn run(
     let holder = Holder::this_process(&Names::read(std::path::Path::new("/")));
     let locks = LockOptions { holder, wait: config.run.lock_wait, refresh: REFRESH };
     let password = config.repository.password.fetch()?;
-    let mut sequence = Sequence { config, around, interruption, password, locks, repository: None };
+    let mut sequence = Sequence {
+        config,
+        around,
+        interruption,
+        password,
+        locks,
+        repository: None,
+        skipped_empty_source: false,
+        saved: Vec::new(),
+    };
     sequence.refuse_what_is_not_built(operations)?;
     sequence.check_patterns()?;
     sequence.jitter()?;
@@ -79,7 +92,11 @@ impl Sequence<'_> {
             Operation::Backup => self.backup(),
             Operation::Restore => self.restore(),
             Operation::Snapshots => self.snapshots(),
-            Operation::Forget => self.forget(),
+            Operation::Forget => {
+                // What was saved may be removed again.
+                self.saved.clear();
+                self.forget()
+            }
             Operation::Prune => self.prune(),
             Operation::Check => self.check(),
             Operation::Unlock => self.unlock(),
@@ -229,6 +246,7 @@ impl Sequence<'_> {
     fn backup(&mut self) -> Result<()> {
         if ops::backup::is_empty(&self.config.data_dir)? {
             self.monitor().line("== Directory is empty skipping backup ===");
+            self.skipped_empty_source = true;
             return self.nothing("the source is empty", &self.config.data_dir.display().to_string());
         }
         let repository = self.repository(true)?;
@@ -236,6 +254,9 @@ impl Sequence<'_> {
         let options = self.backup_options()?;
         let backup = ops::backup::run(&self.session(repository), options)?;
         self.monitor().backed_up(&backup.summary);
+        if self.config.maintenance.forget_options.is_none() {
+            self.saved.extend(backup.summary.snapshot_id.iter().filter_map(|id| id.parse::<Id>().ok()));
+        }
         if backup.shrunk {
             self.monitor()
                 .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot");

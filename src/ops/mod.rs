@@ -10,6 +10,7 @@ use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
 pub mod init;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod unlock;
