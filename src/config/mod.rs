@@ -245,7 +245,7 @@ impl Config {
             snapshot: SnapshotChoice::parse(lookup)?,
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
-            maintenance: Maintenance::parse(lookup)?,
+            maintenance: Maintenance::parse(lookup, operations)?,
             run: RunConfig::parse(lookup)?,
             performance: Performance::parse(lookup, limits, on_s3)?,
             output: Output::parse(lookup)?,

@@ -87,7 +87,8 @@ fn values_that_are_set() {
     assert!(config.backup.ignore_inode && config.backup.ignore_ctime);
     assert_eq!((config.backup.read_concurrency, config.backup.max_shrink_percent), (8, Some(90.0)));
     assert_eq!(config.backup.on_partial, Verdict::Accept);
-    assert_eq!(config.maintenance.forget_options.as_deref(), Some("--keep-hourly 3"));
+    let policy = config.maintenance.forget_options.unwrap().policy.to_string();
+    assert_eq!(policy, "keep 3 hourly snapshots");
     assert!(config.restore.delete && !config.restore.sparse);
     assert_eq!((config.restore.overwrite, config.restore.include.len()), (Overwrite::IfNewer, 2));
     let names = ["user.*", "security.capability"].map(str::to_owned).to_vec();

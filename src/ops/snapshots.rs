@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::Session;
 use crate::error::Result;
-use crate::report::format::table_time;
+use crate::forget::listing::row;
 use crate::report::table::{self, SnapshotRow};
 use crate::repository::Id;
 use crate::repository::lock::LockMode;
@@ -59,16 +59,4 @@ fn json(snapshots: &[(Id, Snapshot)]) -> String {
     }
     array.extend_from_slice(b"]\n");
     String::from_utf8_lossy(&array).into_owned()
-}
-
-fn row(id: &Id, snapshot: &Snapshot, zone: &TimeZone) -> SnapshotRow {
-    let (seconds, _) = snapshot.time.instant();
-    SnapshotRow {
-        short_id: id.short(),
-        time_text: table_time(seconds, zone),
-        host: snapshot.hostname.clone(),
-        tags: snapshot.tags.clone(),
-        paths: snapshot.paths.clone(),
-        size: snapshot.summary.as_ref().map(|summary| summary.total_bytes_processed),
-    }
 }

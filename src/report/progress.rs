@@ -13,7 +13,8 @@ use super::run::Status;
 use super::sink::{Sinks, printable};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, TextMonitor, format, lock,
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, TextMonitor,
+    format, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -125,6 +126,11 @@ impl Monitor for ProgressMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.text.restored(summary);
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        self.text.forgotten(summary);
     }
 
     fn failed(&self, error: &Error) {
