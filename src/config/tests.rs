@@ -211,12 +211,13 @@ fn every_kind_of_wrong_value_is_refused() {
 /// Bytes that are no text are refused by every variable that is text, so each of the table is really read.
 #[test]
 fn every_variable_of_the_table_is_read() {
-    const PATHS: [&str; 12] = [
+    const PATHS: [&str; 13] = [
         "RESTIC_REPOSITORY_FILE",
         "RESTIC_PASSWORD_FILE",
         "RESTIC_CACHE_DIR",
         "DATA_DIR",
         "MOVER_CONFIG_DIR",
+        "MOVER_POLICY_FILE",
         "CUSTOM_CA",
         "RESTIC_TLS_CLIENT_CERT",
         "AWS_SHARED_CREDENTIALS_FILE",

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::GroupPlan;
-use crate::report::format::table_time;
+use super::groups::GroupBy;
+use crate::report::format::{table_time, zone_name};
 use crate::report::table::{self, SnapshotRow};
 use crate::repository::Id;
 use crate::repository::json::{push_string, push_strings};
@@ -36,10 +37,20 @@ pub fn row(id: &Id, snapshot: &Snapshot, zone: &TimeZone) -> SnapshotRow {
     }
 }
 
+/// A snapshot as it looks once restic has grouped it: its paths in order, and its tags if they were looked at.
+fn shown(snapshot: &Snapshot, by: GroupBy) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    snapshot.paths.sort_unstable();
+    if by.tags {
+        snapshot.tags.sort_unstable();
+    }
+    snapshot
+}
+
 /// What is kept and removed of each group; a blank line ends each table.
 #[must_use]
 pub fn text(plans: &[GroupPlan<'_>], look: &Look<'_>) -> String {
-    let zone = look.now.to_zoned(look.zone.clone()).strftime("%Z").to_string();
+    let zone = zone_name(look.zone, look.now);
     let mut text = String::new();
     let mut push = |verb: &str, rows: &[SnapshotRow]| {
         if !rows.is_empty() {
@@ -54,10 +65,11 @@ pub fn text(plans: &[GroupPlan<'_>], look: &Look<'_>) -> String {
     for plan in plans {
         let kept = plan.keep.iter().rev().map(|((id, snapshot), reasons)| SnapshotRow {
             reasons: reasons.clone(),
-            ..row(id, snapshot, look.zone)
+            ..row(id, &shown(snapshot, plan.by), look.zone)
         });
         push("keep", &kept.collect::<Vec<_>>());
-        let removed = plan.remove.iter().rev().map(|(id, snapshot)| row(id, snapshot, look.zone));
+        let removed = plan.remove.iter().rev();
+        let removed = removed.map(|(id, snapshot)| row(id, &shown(snapshot, plan.by), look.zone));
         push("remove", &removed.collect::<Vec<_>>());
     }
     text
@@ -92,13 +104,14 @@ fn push_group(out: &mut Vec<u8>, plan: &GroupPlan<'_>) {
     out.extend_from_slice(b",\"paths\":");
     push_strings_or_null(out, &plan.key.paths);
     out.extend_from_slice(b",\"keep\":");
-    push_array(out, &plan.keep, |out, ((id, snapshot), _)| snapshot.encode_listed(id, out));
+    let listed = |out: &mut Vec<u8>, id, snapshot| shown(snapshot, plan.by).encode_listed(id, out);
+    push_array(out, &plan.keep, |out, ((id, snapshot), _)| listed(out, id, snapshot));
     out.extend_from_slice(b",\"remove\":");
-    push_array(out, &plan.remove, |out, (id, snapshot)| snapshot.encode_listed(id, out));
+    push_array(out, &plan.remove, |out, (id, snapshot)| listed(out, id, snapshot));
     out.extend_from_slice(b",\"reasons\":");
     push_array(out, &plan.keep, |out, ((id, snapshot), reasons)| {
         out.extend_from_slice(b"{\"snapshot\":");
-        snapshot.encode_listed(id, out);
+        listed(out, id, snapshot);
         out.extend_from_slice(b",\"matches\":");
         push_strings(out, reasons);
         out.push(b'}');

@@ -20,7 +20,7 @@ pub mod options;
 pub mod policy;
 pub mod policy_file;
 
-use groups::GroupKey;
+use groups::{GroupBy, GroupKey};
 use options::ForgetOptions;
 use policy::Circumstances;
 
@@ -29,6 +29,8 @@ use policy::Circumstances;
 pub struct GroupPlan<'a> {
     /// The group.
     pub key: GroupKey,
+    /// What its snapshots have in common.
+    pub by: GroupBy,
     /// What is kept and why, newest first.
     pub keep: Vec<(&'a (Id, Snapshot), Vec<String>)>,
     /// What is removed, newest first.
@@ -47,7 +49,7 @@ pub fn plan<'a>(
     let eligible = snapshots.into_iter().filter(|(_, snapshot)| options.filter.accepts(snapshot));
     let mut plans = Vec::new();
     for (key, group) in options.group_by.group(eligible) {
-        let mut plan = GroupPlan { key, keep: Vec::new(), remove: Vec::new() };
+        let mut plan = GroupPlan { key, by: options.group_by, keep: Vec::new(), remove: Vec::new() };
         for decision in options.policy.apply(&group, around) {
             let Some(entry) = group.get(decision.place) else { continue };
             if decision.reasons.is_empty() {

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use super::Session;
 use crate::error::Result;
 use crate::forget::listing::row;
+use crate::report::format::zone_name;
 use crate::report::table::{self, SnapshotRow};
 use crate::repository::Id;
 use crate::repository::lock::LockMode;
@@ -37,7 +38,7 @@ pub fn run(session: &Session<'_>, options: &SnapshotsOptions) -> Result<String> 
     }
     let rows: Vec<SnapshotRow> =
         snapshots.iter().map(|(id, snapshot)| row(id, snapshot, &options.zone)).collect();
-    let zone = session.repository.clock().now().to_zoned(options.zone.clone()).strftime("%Z").to_string();
+    let zone = zone_name(&options.zone, session.repository.clock().now());
     Ok(table::snapshots(&rows, &zone))
 }
 
