@@ -51,6 +51,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod forget;
 pub mod host;
 pub mod ops;
 pub mod pattern;

@@ -76,7 +76,7 @@ pub fn run(
         skipped_empty_source: false,
         saved: Vec::new(),
     };
-    sequence.refuse_what_is_not_built(operations)?;
+    sequence.check_forget(operations)?;
     sequence.check_patterns()?;
     sequence.jitter()?;
     for operation in operations {
@@ -113,12 +113,10 @@ impl Sequence<'_> {
         self.around.monitor.as_ref()
     }
 
-    /// Retention is asked for and cannot be done: better no backup at all than one that never forgets.
-    fn refuse_what_is_not_built(&self, operations: &[Operation]) -> Result<()> {
-        if operations.contains(&Operation::Backup) && self.config.maintenance.forget_options.is_some() {
-            return Err(Error::usage("forget is not supported yet")
-                .at("FORGET_OPTIONS")
-                .then("Unset it, and run restic forget on this repository"));
+    /// A forget that does not know what to remove is refused before anything runs.
+    fn check_forget(&self, operations: &[Operation]) -> Result<()> {
+        if operations.contains(&Operation::Forget) && self.config.maintenance.forget {
+            self.forget_request()?;
         }
         Ok(())
     }
@@ -259,19 +257,21 @@ impl Sequence<'_> {
         }
         if backup.shrunk {
             self.monitor()
-                .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot");
+                .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot: nothing is forgotten");
         }
         match (backup.summary.errors, self.config.backup.on_partial) {
-            (0, _) => Ok(()),
+            (0, _) => {}
             (errors, Verdict::Accept) => {
                 self.monitor().warn(&format!("{errors} items of the source could not be read"));
-                Ok(())
             }
-            (errors, Verdict::Fail) => Err(Error::new(ErrorKind::Partial, "the snapshot is partial")
-                .at(self.config.data_dir.display().to_string())
-                .because(format!("{errors} items of the source could not be read"))
-                .then("See the lines above; MOVER_PARTIAL=accept takes such backups as done")),
+            (errors, Verdict::Fail) => {
+                return Err(Error::new(ErrorKind::Partial, "the snapshot is partial")
+                    .at(self.config.data_dir.display().to_string())
+                    .because(format!("{errors} items of the source could not be read"))
+                    .then("See the lines above; MOVER_PARTIAL=accept takes such backups as done"));
+            }
         }
+        if backup.shrunk { Ok(()) } else { self.forget_after_backup() }
     }
 
     fn nothing(&self, what: &str, place: &str) -> Result<()> {

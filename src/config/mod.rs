@@ -249,7 +249,7 @@ impl Config {
             subfolder,
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
-            maintenance: Maintenance::parse(lookup)?,
+            maintenance: Maintenance::parse(lookup, operations)?,
             run: RunConfig::parse(lookup)?,
             performance: Performance::parse(lookup, limits, on_s3)?,
             output: Output::parse(lookup)?,

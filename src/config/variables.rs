@@ -108,7 +108,7 @@ table! {
         .option("max-shrink").default("off").only(&[Backup]);
     MOVER_PARTIAL = Variable::one(Group::Backup, "fail|accept",
         "when some source cannot be read: the snapshot is saved with the tag partial, then exit 3 or 0")
-        .option("partial").default("fail").only(&[Backup]);
+        .option("partial").default("fail").only(&[Backup, Forget]);
     RESTIC_IGNORE_CTIME = Variable::flag(Group::Backup, "do not compare ctimes with the parent's")
         .option("ignore-ctime").default("off").only(&[Backup]);
     RESTIC_IGNORE_INODE = Variable::flag(Group::Backup, "do not compare inodes and ctimes with the parent's")

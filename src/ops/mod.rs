@@ -9,6 +9,7 @@ use crate::repository::Repository;
 use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
+pub mod forget;
 pub mod init;
 pub mod prune;
 pub mod restore;

@@ -14,8 +14,8 @@ use super::run::{Run, Status};
 use super::sink::{Sinks, clip};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary, go_json, lines,
-    lock,
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
+    go_json, lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -99,6 +99,15 @@ impl Monitor for JsonMonitor {
     fn pruned(&self, summary: &PruneSummary) {
         self.end();
         self.sinks.out_line(&prune_line(summary));
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        // A dry run prints what restic prints and nothing else: its groups say all.
+        if !summary.dry_run {
+            // Never cut: the ids of a large forget fill more than a line may hold.
+            self.sinks.out_text(&forget_line(summary));
+        }
     }
 
     fn failed(&self, error: &Error) {
@@ -196,6 +205,24 @@ fn status_line(status: &Status) -> Option<String> {
         })),
         Operation::Other => None,
     }
+}
+
+/// Ours: restic has no summary of a forget.
+#[derive(Serialize)]
+struct ForgetDone<'a> {
+    message_type: &'static str,
+    snapshots_removed: &'a [String],
+    snapshots_failed: Vec<&'a str>,
+    snapshots_kept: u64,
+}
+
+fn forget_line(summary: &ForgetSummary) -> String {
+    go_json::line(&ForgetDone {
+        message_type: "summary",
+        snapshots_removed: &summary.removed,
+        snapshots_failed: summary.failed.iter().map(|(id, _)| id.as_str()).collect(),
+        snapshots_kept: summary.kept,
+    })
 }
 
 #[derive(Serialize)]

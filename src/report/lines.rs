@@ -7,7 +7,7 @@ use super::Operation;
 use super::format;
 use super::run::Status;
 use super::sink::{clip, printable};
-use super::{BackupSummary, InitSummary, PruneSummary, RestoreSummary};
+use super::{BackupSummary, ForgetSummary, InitSummary, PruneSummary, RestoreSummary};
 use crate::error::Error;
 
 /// The most bytes of the line that ends a failure, newline included (contract: under 512).
@@ -64,6 +64,14 @@ pub fn backed_up(summary: &BackupSummary) -> Vec<String> {
         None => lines.push("skipped creating snapshot".to_owned()),
     }
     lines
+}
+
+/// The end of a forget that removed something; restic shows the same as the end of its progress.
+#[must_use]
+pub fn forgotten(summary: &ForgetSummary) -> Option<String> {
+    let done = summary.removed.len();
+    let all = done + summary.failed.len();
+    (all > 0 && !summary.dry_run).then(|| format!("removed {done} of {all} snapshots"))
 }
 
 /// What the first line of a restore names.

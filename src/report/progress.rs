@@ -13,8 +13,8 @@ use super::run::Status;
 use super::sink::{Sinks, printable};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary, TextMonitor,
-    format, lock,
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
+    TextMonitor, format, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -131,6 +131,11 @@ impl Monitor for ProgressMonitor {
     fn pruned(&self, summary: &PruneSummary) {
         self.end();
         self.text.pruned(summary);
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        self.text.forgotten(summary);
     }
 
     fn failed(&self, error: &Error) {

@@ -133,6 +133,21 @@ impl PruneSummary {
     }
 }
 
+/// What a forget did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForgetSummary {
+    /// The ids removed, 64 hex digits each; with `dry_run`, those that would be.
+    pub removed: Vec<String>,
+    /// How many of the snapshots looked at stay.
+    pub kept: u64,
+    /// The ids that could not be removed, and why.
+    pub failed: Vec<(String, String)>,
+    /// The store denied some of them.
+    pub denied: bool,
+    /// Nothing was removed: the summary says what would be.
+    pub dry_run: bool,
+}
+
 /// A repository that was created.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InitSummary {

@@ -11,7 +11,8 @@ use super::run::Run;
 use super::sink::Sinks;
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary, lines, lock,
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
+    lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -110,6 +111,11 @@ impl Monitor for TextMonitor {
         for line in lines::pruned(summary) {
             self.line(&line);
         }
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        lines::forgotten(summary).into_iter().for_each(|line| self.line(&line));
     }
 
     fn failed(&self, error: &Error) {
