@@ -74,8 +74,14 @@ pub struct Options {
     pub repack_below_bytes: Option<u64>,
     /// Where a new pack closes, in bytes (`RESTIC_PACK_SIZE`).
     pub pack_bytes: usize,
+    /// Repack only packs of trees: what a cache holds, so that nothing is downloaded (`--repack-cacheable-only`).
+    pub cacheable_only: bool,
+    /// Compress what is stored raw in version 2 (`--repack-uncompressed`).
+    pub uncompressed: bool,
     /// Snapshots that the caller knows to be there: a list that lacks one is wrong.
     pub expected: Vec<Id>,
+    /// Snapshots that count as removed, in a dry run.
+    pub without: Vec<Id>,
     /// Change nothing, say what would be done.
     pub dry_run: bool,
 }
@@ -132,6 +138,7 @@ pub fn prune(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
 
 fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let Context { repository, monitor, .. } = context;
+    debug_assert!(options.dry_run || options.without.is_empty());
     monitor.phase("loading snapshots and the index");
     let lists = Lists::read(repository)?;
     lists.require(&options.expected)?;
@@ -139,7 +146,9 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     if lists.snapshots.is_empty() {
         return without_snapshots(context, &lists, index.is_empty(), options.dry_run);
     }
-    let roots = in_parallel(&lists.snapshots, repository.backend().connections(), |id| {
+    let snapshots: Vec<Id> =
+        lists.snapshots.iter().copied().filter(|id| !options.without.contains(id)).collect();
+    let roots = in_parallel(&snapshots, repository.backend().connections(), |id| {
         context.go_on()?;
         Ok(repository.snapshot(id)?.tree)
     })?;
@@ -158,7 +167,7 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     // The second look at the lists, before anything changes.
     lists.confirm(repository, &[], &[])?;
     context.may_change()?;
-    let repacked = repack::repack(context, &by_pack, &plan, options.pack_bytes)?;
+    let repacked = repack::repack(context, &by_pack, &plan, options)?;
     monitor.phase("writing the index");
     let written = commit::write(context, &by_pack, &files, &plan, &rewriting, repacked.unindexed)?;
     let new_indexes = [repacked.indexes, written].concat();

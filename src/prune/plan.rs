@@ -132,7 +132,7 @@ pub(super) fn plan(
     plan.summary.packs_unreferenced = orphans.len() as u64;
     plan.summary.bytes_unreferenced = orphans.iter().map(|(_, bytes)| bytes).sum();
     let small_bytes = small_bytes(&packs, options);
-    let candidates = sort_out(&mut plan, &packs, small_bytes, version);
+    let candidates = sort_out(&mut plan, &packs, small_bytes, options, version);
     choose(&mut plan, &packs, candidates, small_bytes, options, version);
     for number in plan.repack.iter().chain(&plan.remove).chain(&plan.gone_already) {
         plan.obsolete.set(*number as usize);
@@ -249,12 +249,12 @@ fn small_bytes(packs: &[Pack], options: &Options) -> u64 {
     reached.max(SMALL_BYTES_MIN) / 5 * 4
 }
 
-fn must_compress(pack: &Pack, version: u32) -> bool {
-    version >= 2 && pack.has_trees && pack.has_raw
+fn must_compress(pack: &Pack, options: &Options, version: u32) -> bool {
+    version >= 2 && pack.has_raw && (pack.has_trees || options.uncompressed)
 }
 
 /// Takes what goes, leaves what stays, returns the candidates for repacking.
-fn sort_out(plan: &mut Plan, packs: &[Pack], small_bytes: u64, version: u32) -> Vec<u32> {
+fn sort_out(plan: &mut Plan, packs: &[Pack], small_bytes: u64, options: &Options, version: u32) -> Vec<u32> {
     let mut candidates = Vec::new();
     let mut small = Vec::new();
     for (number, pack) in packs.iter().enumerate() {
@@ -271,7 +271,8 @@ fn sort_out(plan: &mut Plan, packs: &[Pack], small_bytes: u64, version: u32) -> 
                 plan.summary.blobs_removed += pack.unused_blobs;
                 plan.summary.bytes_removed += listed;
             }
-            _ if pack.unused_blobs == 0 && !is_mixed && !must_compress(pack, version) => {
+            _ if options.cacheable_only && pack.is_data() => {}
+            _ if pack.unused_blobs == 0 && !is_mixed && !must_compress(pack, options, version) => {
                 if pack.file_bytes < small_bytes {
                     small.push(number);
                 }
@@ -314,7 +315,7 @@ fn choose(
     for (number, pack) in candidates {
         let fits =
             options.repack_bytes_max.is_none_or(|most| plan.summary.bytes_repacked + pack.bytes() < most);
-        let wanted = !pack.is_data() || must_compress(pack, version) || pack.bytes() < small_bytes;
+        let wanted = !pack.is_data() || must_compress(pack, options, version) || pack.bytes() < small_bytes;
         if fits && (wanted || unused_bytes >= unused_bytes_max) {
             unused_bytes -= pack.unused_bytes;
             let summary = &mut plan.summary;

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Context;
 use super::plan::Plan;
+use super::{Context, Options};
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::{BlobType, Opener, SealedLength, Sealer};
@@ -53,7 +53,7 @@ struct Repack<'a> {
     context: &'a Context<'a>,
     by_pack: &'a ByPack<'a>,
     plan: &'a Plan,
-    pack_bytes: usize,
+    options: &'a Options,
     /// Packs that are being filled and that no worker holds, of data and of trees.
     open: [Mutex<Vec<Builder>>; 2],
     written: Mutex<Written>,
@@ -74,12 +74,12 @@ pub(super) fn repack(
     context: &Context<'_>,
     by_pack: &ByPack<'_>,
     plan: &Plan,
-    pack_bytes: usize,
+    options: &Options,
 ) -> Result<Repacked> {
     if plan.repack.is_empty() {
         return Ok(Repacked::default());
     }
-    let workers = workers(context, by_pack, pack_bytes)?;
+    let workers = workers(context, by_pack, options.pack_bytes)?;
     context.monitor.phase("repacking packs");
     let progress = context.monitor.progress();
     progress.files_done.set(0);
@@ -89,7 +89,7 @@ pub(super) fn repack(
         context,
         by_pack,
         plan,
-        pack_bytes,
+        options,
         open: [Mutex::default(), Mutex::default()],
         written: Mutex::new(Written { repacked: Repacked::default(), unindexed_blobs: 0, since }),
     };
@@ -204,13 +204,15 @@ impl Repack<'_> {
         let random = self.context.repository.random();
         let plain_length = entry.extent.plain_length;
         let damaged = |cause: &dyn std::fmt::Display| damaged_blob(entry.kind, &entry.id, pack, cause);
-        let is_raw_tree = entry.kind == BlobType::Tree && plain_length.is_none();
+        let compress = plain_length.is_none()
+            && (entry.kind == BlobType::Tree || self.options.uncompressed)
+            && self.context.repository.config().version >= 2;
         let open = self.open(entry.kind);
         let held = lock(open).pop();
-        let mut builder =
-            held.unwrap_or_else(|| PackBuilder::new(entry.kind, vec![0; self.pack_bytes + TAIL_BYTES]));
+        let mut builder = held
+            .unwrap_or_else(|| PackBuilder::new(entry.kind, vec![0; self.options.pack_bytes + TAIL_BYTES]));
         let mut plain = Vec::new();
-        let appended = if is_raw_tree && self.context.repository.config().version >= 2 {
+        let appended = if compress {
             opener.open(&entry.id, sealed, None, &mut plain).map_err(|cause| damaged(&cause)).and_then(|()| {
                 let room = Sealer::bound(plain.len());
                 builder
@@ -224,7 +226,7 @@ impl Repack<'_> {
                 Ok(SealedLength { length: sealed.len() as u32, plain_length })
             })
         };
-        if builder.len() >= self.pack_bytes || builder.is_header_full() {
+        if builder.len() >= self.options.pack_bytes || builder.is_header_full() {
             self.upload(builder)?;
         } else {
             lock(open).push(builder);
@@ -276,7 +278,7 @@ impl Repack<'_> {
             builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
             let mut joined: Vec<Builder> = Vec::new();
             for builder in builders {
-                match joined.iter_mut().find(|open| open.has_room_for(&builder, self.pack_bytes)) {
+                match joined.iter_mut().find(|open| open.has_room_for(&builder, self.options.pack_bytes)) {
                     Some(open) => open.append_all(builder)?,
                     None => joined.push(builder),
                 }

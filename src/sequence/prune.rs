@@ -1,9 +1,8 @@
 //! `prune`: configuration to options, outcome to exit code.
 
 use super::Sequence;
-use crate::config::maintenance;
 use crate::error::{ErrorKind, Result};
-use crate::ops::prune::{self, PruneOptions, UnusedMax};
+use crate::ops::prune::{self, PruneOptions};
 use crate::report::Operation as Reported;
 
 impl Sequence<'_> {
@@ -29,15 +28,14 @@ impl Sequence<'_> {
     pub(super) fn prune_options(&self) -> PruneOptions {
         let told = &self.config.maintenance;
         PruneOptions {
-            unused_max: match told.unused_max {
-                maintenance::UnusedMax::Percent(percent) => UnusedMax::Percent(percent),
-                maintenance::UnusedMax::Bytes(bytes) => UnusedMax::Bytes(bytes),
-                maintenance::UnusedMax::Unlimited => UnusedMax::Unlimited,
-            },
+            unused_max: told.unused_max,
             repack_bytes_max: told.repack_bytes_max,
             repack_below_bytes: told.repack_below_bytes,
             pack_bytes: self.config.repository.pack_bytes as usize,
+            cacheable_only: false,
+            uncompressed: false,
             expected: self.saved.clone(),
+            without: Vec::new(),
             dry_run: self.config.run.dry_run,
         }
     }
