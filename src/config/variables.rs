@@ -76,7 +76,7 @@ table! {
     MOVER_TAGS = Variable::commas(Group::Selection, "TAG,…", "tags of the snapshot; selections ask for them where they are set")
         .option("tags").only(&[Backup, Snapshots]);
     MOVER_SNAPSHOT = Variable::one(Group::Selection, "ID",
-        "the snapshot to take: an id or its first digits, latest, latest~n (the n-th before the latest)")
+        "the snapshot to take: an id or its first digits, latest, latest~n (the n-th before the latest); with :FOLDER only that folder of it")
         .option("snapshot").default("by RESTORE_AS_OF and SELECT_PREVIOUS, else latest").only(&[Restore, Ls, Stats]);
     RESTORE_AS_OF = Variable::one(Group::Selection, "TIME",
         "restore the newest snapshot that is not younger than this time (RFC 3339)")
