@@ -34,12 +34,14 @@ use crate::signals::Interruption;
 use crate::stores::{self, Surroundings};
 
 mod check;
+mod doctor;
 mod forget;
 mod ls;
 mod prune;
 mod repair;
 mod stats;
 mod unlock;
+mod verify;
 
 /// One run of the program.
 pub struct Sequence<'a> {
@@ -99,6 +101,8 @@ impl Sequence<'_> {
             }
             Operation::Prune => self.prune(),
             Operation::Check => self.check(),
+            Operation::Verify => self.verify(),
+            Operation::Doctor => self.doctor(),
             Operation::Unlock => self.unlock(),
             Operation::Stats => self.stats(),
             Operation::Ls => self.ls(),
@@ -322,7 +326,6 @@ impl Sequence<'_> {
         let repository = self.repository(create)?;
         self.monitor().begin(Reported::Restore);
         let Config { identity, output, .. } = self.config;
-        let only = |wanted: &Wanted| wanted.filter().map(|value| vec![value.to_owned()]);
         let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
         let selection = selection(&self.config.snapshot);
         let options = self.restore_options(repository.backend().connections())?;
@@ -388,6 +391,11 @@ impl Sequence<'_> {
         self.monitor().output(&text);
         Ok(())
     }
+}
+
+/// The filter for one value.
+fn only(wanted: &Wanted) -> Option<Vec<String>> {
+    wanted.filter().map(|value| vec![value.to_owned()])
 }
 
 fn selection(choice: &SnapshotChoice) -> Selection {

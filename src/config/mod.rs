@@ -33,6 +33,7 @@ mod text_file;
 pub mod values;
 pub mod variable;
 pub mod variables;
+pub mod verify;
 pub mod zone;
 
 use env::{Lookup, invalid};
@@ -50,6 +51,7 @@ use values::{Parsed, choice, number};
 use variable::Variable;
 #[allow(clippy::wildcard_imports, reason = "the table of names is what this file reads")]
 use variables::*;
+use verify::VerifyConfig;
 use zone::Zones;
 
 /// Everything that a run is told.
@@ -77,6 +79,8 @@ pub struct Config {
     pub restore: RestoreConfig,
     /// What forget, prune, check, unlock and repair do.
     pub maintenance: Maintenance,
+    /// What verify asks.
+    pub verify: VerifyConfig,
     /// How the run behaves.
     pub run: RunConfig,
     /// What the run may use.
@@ -237,7 +241,7 @@ impl Config {
         limits: &Limits,
     ) -> Result<Self> {
         let repository = RepositoryConfig::parse(lookup)?;
-        let (snapshot, subfolder) = SnapshotChoice::parse(lookup)?;
+        let (snapshot, subfolder) = SnapshotChoice::parse(lookup, operations)?;
         let on_s3 = matches!(repository.url.location, Location::S3(_));
         Ok(Self {
             personality,
@@ -250,6 +254,7 @@ impl Config {
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
             maintenance: Maintenance::parse(lookup, operations)?,
+            verify: VerifyConfig::parse(lookup)?,
             run: RunConfig::parse(lookup)?,
             performance: Performance::parse(lookup, limits, on_s3)?,
             output: Output::parse(lookup)?,

@@ -18,8 +18,9 @@ use super::{Context, Options};
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::{BlobType, Opener, SealedLength, Sealer};
+use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{self, ByPack, IndexEntry, IndexPack};
-use crate::repository::pack::PackBuilder;
+use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
 use crate::repository::{Id, as_damage, damaged_blob, in_parallel_with, missing_blob};
 
 /// Unneeded bytes that are read along rather than asking twice.
@@ -226,7 +227,7 @@ impl Repack<'_> {
                 Ok(SealedLength { length: sealed.len() as u32, plain_length })
             })
         };
-        if builder.len() >= self.options.pack_bytes || builder.is_header_full() {
+        if builder.len() >= self.options.pack_bytes || is_header_full(&builder) {
             self.upload(builder)?;
         } else {
             lock(open).push(builder);
@@ -287,6 +288,10 @@ impl Repack<'_> {
         }
         Ok(())
     }
+}
+
+fn is_header_full(builder: &Builder) -> bool {
+    builder.header_bytes() + ENTRY_PACKED_BYTES + SEAL_BYTES > HEADER_BYTES_MAX
 }
 
 impl Written {

@@ -100,7 +100,8 @@ mod tests {
             let pack = IndexPack { id: Id::of(&[9, file as u8]), blobs: (0..500).map(blob).collect() };
             repository.write_unpacked(FileType::Index, &encode(&[pack])).unwrap();
         }
-        fault.add(Rule::on(&[Request::Read]).kind(FileType::Index).forever().delay(std::time::Duration::ZERO));
+        fault
+            .add(Rule::on(&[Request::Read]).kind(FileType::Index).forever().delay(std::time::Duration::ZERO));
         (repository, fault)
     }
 

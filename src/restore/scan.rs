@@ -502,7 +502,7 @@ impl Content {
 }
 
 /// The tree of a folder inside a snapshot (`ID:folder`).
-pub(super) fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -> Result<Id> {
+pub fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -> Result<Id> {
     let mut opener = repository.opener()?;
     let mut at = tree;
     for part in folder.split('/').filter(|part| !part.is_empty() && *part != ".") {
