@@ -182,7 +182,7 @@ impl Sequence<'_> {
             Repository::open(backend, &self.access())?
         };
         self.require_id(&repository)?;
-        let repository = Arc::new(repository);
+        let repository = Arc::new(repository.with_memory(self.config.performance.memory_bytes));
         self.repository = Some(Arc::clone(&repository));
         Ok(repository)
     }
@@ -230,7 +230,7 @@ impl Sequence<'_> {
         }
         let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
         self.monitor().initialized(&summary);
-        self.repository = Some(Arc::new(repository));
+        self.repository = Some(Arc::new(repository.with_memory(self.config.performance.memory_bytes)));
         Ok(())
     }
 
@@ -354,7 +354,7 @@ impl Sequence<'_> {
         let Config { restore, performance, .. } = self.config;
         Ok(RestoreOptions {
             target: self.config.data_dir.clone(),
-            subfolder: None,
+            subfolder: self.config.subfolder.clone(),
             delete: restore.delete,
             include: restore.include.clone(),
             overwrite: match restore.overwrite {

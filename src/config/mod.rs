@@ -69,6 +69,8 @@ pub struct Config {
     pub identity: Identity,
     /// Which snapshot is restored.
     pub snapshot: SnapshotChoice,
+    /// The folder of it that is meant, as the snapshot has it; none: all of it.
+    pub subfolder: Option<String>,
     /// What backup does.
     pub backup: BackupConfig,
     /// What restore does.
@@ -235,6 +237,7 @@ impl Config {
         limits: &Limits,
     ) -> Result<Self> {
         let repository = RepositoryConfig::parse(lookup)?;
+        let (snapshot, subfolder) = SnapshotChoice::parse(lookup)?;
         let on_s3 = matches!(repository.url.location, Location::S3(_));
         Ok(Self {
             personality,
@@ -242,7 +245,8 @@ impl Config {
             network: Network::parse(lookup)?,
             data_dir: selection::data_dir(lookup),
             identity: Identity::parse(lookup, operations)?,
-            snapshot: SnapshotChoice::parse(lookup)?,
+            snapshot,
+            subfolder,
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
             maintenance: Maintenance::parse(lookup)?,

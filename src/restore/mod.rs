@@ -137,7 +137,7 @@ pub fn restore(
         None => snapshot.tree,
     };
     let root = target::open(&options.target, !options.dry_run)?;
-    let run = Run::new(monitor, stop);
+    let run = Run::new(monitor, stop, &options.target);
     let stages = Stages { repository, index, options, run: &run, root: root.as_ref() };
     let scan = Scan::new(&run, repository, index, options, &include, root.as_ref(), tree);
     stages.restore(scan)?;

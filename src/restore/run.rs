@@ -74,6 +74,7 @@ struct Failures {
 /// A restore under way.
 pub(super) struct Run<'a> {
     pub(super) monitor: &'a dyn Monitor,
+    target: String,
     pub(super) figures: Figures,
     stop: &'a AtomicBool,
     ended: AtomicBool,
@@ -82,9 +83,11 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(monitor: &'a dyn Monitor, stop: &'a AtomicBool) -> Self {
+    /// A restore into `target`.
+    pub(super) fn new(monitor: &'a dyn Monitor, stop: &'a AtomicBool, target: &std::path::Path) -> Self {
         Self {
             monitor,
+            target: target.display().to_string().trim_end_matches('/').to_owned(),
             figures: Figures::default(),
             stop,
             ended: AtomicBool::new(false),
@@ -116,9 +119,11 @@ impl<'a> Run<'a> {
     /// One item failed. A full target or a store out of reach ends the run.
     pub(super) fn item_failed(&self, item: &str, trouble: Trouble) {
         match trouble.kind {
-            ErrorKind::NoSpace => self.end(full(item, &trouble)),
+            ErrorKind::NoSpace => self.end(full(&self.place(item), &trouble)),
             ErrorKind::Unreachable | ErrorKind::Denied | ErrorKind::Interrupted => {
-                self.end(Error::new(trouble.kind, "restore failed").at(item).because(&trouble.cause));
+                self.end(
+                    Error::new(trouble.kind, "restore failed").at(self.place(item)).because(&trouble.cause),
+                );
             }
             _ => {
                 let mut failures = lock(&self.failures);
@@ -161,9 +166,14 @@ impl<'a> Run<'a> {
             _ => "All else was restored; mend the cause and run restore again",
         };
         Err(Error::new(trouble.kind, format!("{count} {word} could not be restored, the first"))
-            .at(item.as_str())
+            .at(self.place(item))
             .because(&trouble.cause)
             .then(next))
+    }
+
+    /// Where an item is on this machine: it begins with a slash, and so stands below the target.
+    fn place(&self, item: &str) -> String {
+        format!("{}{item}", self.target)
     }
 }
 

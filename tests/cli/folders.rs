@@ -70,8 +70,11 @@ fn a_target_must_be_a_folder_that_can_be_written() {
     let closed = open_folder();
     fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let ran = restore(closed.path()).by_nobody().fails(1, "Fatal: ");
-    let first = "items could not be restored, the first: /d: cannot make the directory: permission denied";
-    assert!(ran.last().contains(first), "{}", ran.last());
+    let first = format!(
+        "items could not be restored, the first: {}/d: cannot make the directory: permission denied",
+        closed.path().display()
+    );
+    assert!(ran.last().contains(&first), "{}", ran.last());
     assert_eq!(fs::read_dir(closed.path()).unwrap().count(), 0);
 }
 
@@ -108,10 +111,20 @@ fn a_target_that_is_too_small_is_20() {
     let restore = repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", &target);
     let line =
         format!("Fatal: the target is too small, nothing was written: {}: it needs ", target.display());
-    restore.fails(20, &line);
+    restore.clone().fails(20, &line);
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
-    let line = "Fatal: the target is full: /large: cannot write: no space left on device. Make room and run";
-    restore.with("MOVER_SPACE_CHECK", "off").fails(20, line);
+    let full = format!(
+        "Fatal: the target is full: {}/large: cannot write: no space left on device. Make room and run",
+        target.display()
+    );
+    restore.clone().with("MOVER_SPACE_CHECK", "off").fails(20, &full);
+    // What stays as it is needs no room.
+    fs::write(target.join("large"), "small").unwrap();
+    for overwrite in ["never", "if-newer"] {
+        restore.clone().with("MOVER_OVERWRITE", overwrite).ok();
+        assert_eq!(fs::read_to_string(target.join("large")).unwrap(), "small");
+    }
+    restore.fails(20, &line);
 }
 
 #[test]
