@@ -16,7 +16,8 @@
 //! # Floors
 //! A file imports only from lower floors; `tests/architecture.rs` holds that.
 //! ```text
-//! 5  main.rs cli.rs config/ stores.rs signals.rs sequence.rs     environment → operations → exit code
+//! 5  main.rs cli.rs config/ stores.rs signals.rs version.rs      environment → operations → exit code
+//!    sequence.rs volsync.rs
 //! 4  ops/                                                        one verb a file
 //! 3  backup/ restore/ verify/ forget/ prune/ check/ repair/      the pipelines, and what an operation decides
 //! 2  repository/                                                 the restic format: codecs, keys, packs, locks
@@ -65,3 +66,5 @@ pub mod sequence;
 pub mod signals;
 pub mod stores;
 pub mod verify;
+pub mod version;
+pub mod volsync;

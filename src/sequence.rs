@@ -18,7 +18,7 @@ use crate::config::{self, Config, OnMissing, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Holder, Names};
 use crate::ops::backup::BackupOptions;
-use crate::ops::restore::Outcome;
+use crate::ops::restore::{Outcome, Shown};
 use crate::ops::snapshots::SnapshotsOptions;
 use crate::ops::{self, Limits, Session};
 use crate::pattern::Patterns;
@@ -32,6 +32,7 @@ use crate::restore::select::{Filter, Selection};
 use crate::restore::{Overwrite, RestoreOptions, XattrFilter};
 use crate::signals::Interruption;
 use crate::stores::{self, Surroundings};
+use crate::volsync::{self, Line};
 
 mod check;
 mod doctor;
@@ -55,6 +56,8 @@ pub struct Sequence<'a> {
     skipped_empty_source: bool,
     /// Snapshots that this run saved and that no forget can have removed: a list that lacks one is wrong.
     saved: Vec<Id>,
+    /// The repository was created by this run.
+    created: bool,
 }
 
 /// Runs `operations`.
@@ -65,6 +68,7 @@ pub fn run(
     interruption: &Interruption,
 ) -> Result<()> {
     config.repository.url.require_served()?;
+    let started = around.clock.elapsed();
     let holder = Holder::this_process(&Names::read(std::path::Path::new("/")));
     let locks = LockOptions { holder, wait: config.run.lock_wait, refresh: REFRESH };
     let password = config.repository.password.fetch()?;
@@ -77,13 +81,20 @@ pub fn run(
         repository: None,
         skipped_empty_source: false,
         saved: Vec::new(),
+        created: false,
     };
     sequence.check_forget(operations)?;
     sequence.check_patterns()?;
+    if let Some(warning) = volsync::lacking(config.run.privileged) {
+        around.monitor.warn(&warning);
+    }
+    interruption.adopt();
     sequence.jitter()?;
     for operation in operations {
         sequence.step(*operation)?;
     }
+    sequence.say(Line::Completed(around.clock.elapsed().saturating_sub(started)));
+    sequence.say(Line::Done);
     Ok(())
 }
 
@@ -115,6 +126,10 @@ impl Sequence<'_> {
 
     fn monitor(&self) -> &dyn Monitor {
         self.around.monitor.as_ref()
+    }
+
+    fn say(&self, line: Line) {
+        volsync::say(self.config.personality, self.monitor(), line);
     }
 
     /// A forget that does not know what to remove is refused before anything runs.
@@ -177,7 +192,9 @@ impl Sequence<'_> {
             && !self.config.run.dry_run;
         let repository = if create {
             let (repository, origin) = Repository::open_or_create(backend, &self.access())?;
-            if origin == Origin::Created {
+            self.created = origin == Origin::Created;
+            if self.created {
+                self.say(Line::InitializeDir);
                 self.monitor().initialized(&ops::init::summary(&repository));
             }
             repository
@@ -323,25 +340,36 @@ impl Sequence<'_> {
 
     fn restore(&mut self) -> Result<()> {
         let create = self.config.personality == Personality::Mover;
+        let was_open = self.repository.is_some();
         let repository = self.repository(create)?;
+        if self.created && !was_open {
+            self.monitor().warn(
+                "there was no repository to restore from, so one was created: check RESTIC_REPOSITORY; \
+                 MOVER_ON_MISSING=fail makes this an error",
+            );
+        }
         self.monitor().begin(Reported::Restore);
-        let Config { identity, output, .. } = self.config;
+        let Config { identity, output, restore, data_dir, personality, .. } = self.config;
+        self.say(Line::RestoreOptions { delete: restore.delete });
         let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
         let selection = selection(&self.config.snapshot);
         let options = self.restore_options(repository.backend().connections())?;
         let session = self.session(repository);
-        let outcome = ops::restore::run(&session, &selection, &filter, &output.zones.shown, options)?;
+        let shown =
+            Shown { zone: &output.zones.shown, target: &volsync::target_name(*personality, data_dir) };
+        let outcome = ops::restore::run(&session, &selection, &filter, &shown, options)?;
         match outcome {
             Outcome::Restored(summary) => {
+                if !self.config.run.dry_run {
+                    ops::restore::sync(data_dir)?;
+                }
                 self.monitor().restored(&summary);
                 Ok(())
             }
             Outcome::NothingEligible(existing) => {
                 self.monitor().line("No eligible snapshots found");
                 self.monitor().warn(&existing);
-                if self.config.personality == Personality::Mover {
-                    self.monitor().line("=== No data will be restored ===");
-                }
+                self.say(Line::NothingRestored);
                 self.nothing("no eligible snapshot", &self.config.repository.url.to_string())
             }
         }

@@ -273,6 +273,17 @@ impl Config {
     }
 }
 
+/// The variables without which nothing can be done, as far as neither they nor their like are set.
+#[must_use]
+pub fn missing(lookup: &Lookup) -> Vec<&'static str> {
+    let needed: [&[&Variable]; 2] = [
+        &[&RESTIC_REPOSITORY, &RESTIC_REPOSITORY_FILE],
+        &[&RESTIC_PASSWORD, &RESTIC_PASSWORD_FILE, &RESTIC_PASSWORD_COMMAND],
+    ];
+    let unset = |variables: &&[&Variable]| variables.iter().all(|variable| lookup.value(variable).is_none());
+    needed.into_iter().filter(unset).filter_map(|like| like.first().map(|first| first.name)).collect()
+}
+
 impl RepositoryConfig {
     fn parse(lookup: &Lookup) -> Result<Self> {
         let modes = [

@@ -19,7 +19,7 @@ use volmover::error::Result;
 use volmover::host::{Holder, Names};
 use volmover::ops::backup::{Backup, BackupOptions};
 use volmover::ops::prune::{PruneOptions, UnusedMax};
-use volmover::ops::restore::Outcome;
+use volmover::ops::restore::{Outcome, Shown};
 use volmover::ops::{self, Limits, Session};
 use volmover::random::SystemRandom;
 use volmover::report::record::RecordingMonitor;
@@ -138,7 +138,8 @@ impl Mover {
     }
 
     pub fn restore_with(&self, selection: &Selection, options: RestoreOptions) -> Result<Outcome> {
-        ops::restore::run(&self.session(), selection, &Filter::default(), &TimeZone::UTC, options)
+        let shown = Shown { zone: &TimeZone::UTC, target: &options.target.display().to_string() };
+        ops::restore::run(&self.session(), selection, &Filter::default(), &shown, options)
     }
 
     /// Restores a snapshot into a new folder, and lists what came of it.
