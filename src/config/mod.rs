@@ -253,7 +253,7 @@ impl Config {
             subfolder,
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
-            maintenance: Maintenance::parse(lookup)?,
+            maintenance: Maintenance::parse(lookup, operations)?,
             verify: VerifyConfig::parse(lookup)?,
             run: RunConfig::parse(lookup)?,
             performance: Performance::parse(lookup, limits, on_s3)?,
@@ -271,6 +271,17 @@ impl Config {
         let proxies = [&self.network.http_proxy, &self.network.https_proxy].into_iter().flatten();
         password.into_iter().chain(self.s3.secrets()).chain(proxies)
     }
+}
+
+/// The variables without which nothing can be done, as far as neither they nor their like are set.
+#[must_use]
+pub fn missing(lookup: &Lookup) -> Vec<&'static str> {
+    let needed: [&[&Variable]; 2] = [
+        &[&RESTIC_REPOSITORY, &RESTIC_REPOSITORY_FILE],
+        &[&RESTIC_PASSWORD, &RESTIC_PASSWORD_FILE, &RESTIC_PASSWORD_COMMAND],
+    ];
+    let unset = |variables: &&[&Variable]| variables.iter().all(|variable| lookup.value(variable).is_none());
+    needed.into_iter().filter(unset).filter_map(|like| like.first().map(|first| first.name)).collect()
 }
 
 impl RepositoryConfig {

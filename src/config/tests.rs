@@ -87,7 +87,8 @@ fn values_that_are_set() {
     assert!(config.backup.ignore_inode && config.backup.ignore_ctime);
     assert_eq!((config.backup.read_concurrency, config.backup.max_shrink_percent), (8, Some(90.0)));
     assert_eq!(config.backup.on_partial, Verdict::Accept);
-    assert_eq!(config.maintenance.forget_options.as_deref(), Some("--keep-hourly 3"));
+    let policy = config.maintenance.forget_options.unwrap().policy.to_string();
+    assert_eq!(policy, "keep 3 hourly snapshots");
     assert!(config.restore.delete && !config.restore.sparse);
     assert_eq!((config.restore.overwrite, config.restore.include.len()), (Overwrite::IfNewer, 2));
     let names = ["user.*", "security.capability"].map(str::to_owned).to_vec();
@@ -219,6 +220,7 @@ fn every_variable_of_the_table_is_read() {
         "RESTIC_CACHE_DIR",
         "DATA_DIR",
         "MOVER_CONFIG_DIR",
+        "MOVER_POLICY_FILE",
         "CUSTOM_CA",
         "RESTIC_TLS_CLIENT_CERT",
         "AWS_SHARED_CREDENTIALS_FILE",
@@ -226,7 +228,6 @@ fn every_variable_of_the_table_is_read() {
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
         "XDG_CACHE_HOME",
         "HOME",
-        "MOVER_POLICY_FILE",
         "MOVER_VERIFY_DIR",
         "MOVER_VERIFY_SHA256SUMS",
         "MOVER_VERIFY_REPORT",

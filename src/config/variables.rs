@@ -77,8 +77,8 @@ table! {
     MOVER_TAGS = Variable::commas(Group::Selection, "TAG,…", "tags of the snapshot; selections ask for them where they are set")
         .option("tags").only(&[Backup, Snapshots]);
     MOVER_SNAPSHOT = Variable::one(Group::Selection, "ID",
-        "the snapshot to take: an id or its first digits, latest, latest~n (the n-th before the latest); for verify \
-         also latest-each (the newest of every host and path)")
+        "the snapshot to take: an id or its first digits, latest, latest~n (the n-th before the latest); with \
+          :FOLDER only that folder of it; for verify also latest-each (the newest of every host and path)")
         .option("snapshot").default("by RESTORE_AS_OF and SELECT_PREVIOUS, else latest").only(&[Restore, Verify, Ls, Stats]);
     RESTORE_AS_OF = Variable::one(Group::Selection, "TIME",
         "restore the newest snapshot that is not younger than this time (RFC 3339)")
@@ -110,7 +110,7 @@ table! {
         .option("max-shrink").default("off").only(&[Backup]);
     MOVER_PARTIAL = Variable::one(Group::Backup, "fail|accept",
         "when some source cannot be read: the snapshot is saved with the tag partial, then exit 3 or 0")
-        .option("partial").default("fail").only(&[Backup]);
+        .option("partial").default("fail").only(&[Backup, Forget]);
     RESTIC_IGNORE_CTIME = Variable::flag(Group::Backup, "do not compare ctimes with the parent's")
         .option("ignore-ctime").default("off").only(&[Backup]);
     RESTIC_IGNORE_INODE = Variable::flag(Group::Backup, "do not compare inodes and ctimes with the parent's")

@@ -10,7 +10,9 @@ use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
 pub mod doctor;
+pub mod forget;
 pub mod init;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod unlock;

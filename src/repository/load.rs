@@ -6,8 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::index::{self, Index, IndexBuilder};
-use super::{Repository, damaged_file, in_parallel};
+use super::index::{Index, IndexBuilder};
+use super::{Repository, in_parallel};
 use crate::backend::{FileType, Listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Id;
@@ -44,9 +44,7 @@ pub(super) fn index(repository: &Repository, memory_bytes: u64) -> Result<Index>
 fn add(repository: &Repository, file: &Listed, builder: &Mutex<IndexBuilder>) -> Result<u64> {
     // Lists leave out what is no id.
     let Ok(id) = file.name.parse::<Id>() else { return Ok(0) };
-    let json = repository.read_unpacked(FileType::Index, &id)?;
-    let packs =
-        index::decode(&json).map_err(|cause| damaged_file(FileType::Index, &id, cause.to_string()))?;
+    let packs = repository.read_index_file(&id)?;
     let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
     builder.add(&packs);
     Ok(builder.needed_bytes())
@@ -58,4 +56,67 @@ fn too_large(repository: &Repository, needed: u64, memory_bytes: u64) -> Error {
         .at(repository.backend().location())
         .because(format!("it takes {} MiB or more, the budget is {} MiB", mib(needed), mib(memory_bytes)))
         .then("Raise MOVER_MEMORY or the container's memory limit, or prune the repository")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::fault::{Fault, Rule};
+    use crate::backend::memory::MemoryBackend;
+    use crate::backend::record::Request;
+    use crate::clock::SystemClock;
+    use crate::random::SystemRandom;
+    use crate::repository::blob::{BlobType, Extent};
+    use crate::repository::compression::Compression;
+    use crate::repository::index::{IndexPack, encode};
+    use crate::repository::key::ScryptCost;
+    use crate::repository::open::Access;
+    use crate::repository::pack::PackedBlob;
+
+    /// A repository of `files` index files of 500 blobs, and how many of them were read.
+    fn repository(files: u32) -> (Repository, Arc<Fault>) {
+        let clock = Arc::new(SystemClock::new());
+        let access = Access {
+            password: b"p",
+            key_hint: None,
+            compression: Compression::Auto,
+            scrypt: ScryptCost::CHEAP,
+            host_and_user: ("h", "u"),
+            clock: Arc::<SystemClock>::clone(&clock),
+            random: Arc::new(SystemRandom),
+        };
+        let fault = Arc::new(Fault::new(Arc::new(MemoryBackend::new()), clock));
+        let repository = Repository::create(Arc::<Fault>::clone(&fault), &access).unwrap();
+        let extent = Extent { offset: 0, length: 50, plain_length: None };
+        for file in 0..files {
+            let blob = |n: u32| PackedBlob {
+                id: Id::of(&(file * 500 + n).to_le_bytes()),
+                kind: BlobType::Data,
+                extent,
+            };
+            let pack = IndexPack { id: Id::of(&[9, file as u8]), blobs: (0..500).map(blob).collect() };
+            repository.write_unpacked(FileType::Index, &encode(&[pack])).unwrap();
+        }
+        fault
+            .add(Rule::on(&[Request::Read]).kind(FileType::Index).forever().delay(std::time::Duration::ZERO));
+        (repository, fault)
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_before_it_is_loaded() {
+        let needed = 40 * (500 * 48 + 32);
+        let (whole, _) = repository(40);
+        assert_eq!(whole.load_index().unwrap().len(), 20_000);
+        assert_eq!(whole.with_memory(needed).load_index().unwrap().len(), 20_000);
+        let (small, fault) = repository(40);
+        let error = small.with_memory(needed / 2).load_index().unwrap_err().to_string();
+        assert!(error.contains("MOVER_MEMORY") && error.contains("the budget is 1 MiB"), "{error}");
+        assert_eq!(fault.hits(), 1, "one file tells");
+        // An estimate may be a little too low: then it is found out on the way.
+        let (close, _) = repository(40);
+        assert!(close.with_memory(needed - 1).load_index().is_err());
+    }
 }

@@ -40,7 +40,6 @@ pub mod select;
 mod space;
 pub mod stream;
 pub(crate) mod target;
-pub(crate) mod trees;
 mod write;
 
 use files::OpenFiles;

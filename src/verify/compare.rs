@@ -18,13 +18,13 @@ use crate::error::Result;
 use crate::repository::blob::Opener;
 use crate::repository::index::Index;
 use crate::repository::tree::{Node, NodeKind, Xattr, unix_mode};
+use crate::repository::tree_reader::{Reading, TreeReader};
 use crate::repository::{Id, Repository};
 use crate::restore::XattrFilter;
 use crate::restore::metadata::Rights;
 use crate::restore::plan::{Dirs, Place, ROOT};
 use crate::restore::run::{Run, Trouble, lock, spread};
 use crate::restore::target::{self, Handles};
-use crate::restore::trees::{Reading, Trees};
 
 /// Directories that are compared at once.
 const CHUNK_DIRS: usize = 256;
@@ -117,7 +117,7 @@ impl Comparing<'_> {
     pub(super) fn compare(&self, tree: Id, root: &OwnedFd) -> Result<Compared> {
         let kept_bytes_max = (self.memory_bytes / 8).clamp(16 << 20, 64 << 20);
         let reading = Reading { first_window_bytes: 4 << 20, kept_bytes_max };
-        let mut trees = Trees::new(self.repository, self.index, reading);
+        let mut trees = TreeReader::new(self.repository, self.index, reading);
         let mut dirs = Dirs::new(tree, Place::Usable);
         let (inodes, mut compared) = (Inodes::default(), Compared::default());
         let mut at = ROOT;
@@ -125,7 +125,7 @@ impl Comparing<'_> {
             let chunk: Vec<u32> = (at..dirs.len()).take(CHUNK_DIRS).collect();
             let subtrees: Vec<Id> =
                 chunk.iter().filter_map(|dir| dirs.dir(*dir)).map(|dir| dir.subtree).collect();
-            trees.fetch(self.run, &subtrees);
+            trees.fetch(&|| self.run.is_over(), &subtrees)?;
             let state = || {
                 let handles = Handles::new(root, &dirs, (256 / self.threads.max(1)).max(8));
                 Walker {
@@ -174,7 +174,7 @@ impl Compared {
 /// One thread of a comparison.
 struct Walker<'a> {
     comparing: &'a Comparing<'a>,
-    trees: &'a Trees<'a>,
+    trees: &'a TreeReader<'a>,
     dirs: &'a Dirs,
     handles: Handles<'a>,
     inodes: &'a Inodes,
@@ -189,7 +189,7 @@ impl Walker<'_> {
             Some(kept) => kept,
             None => (repository.opener()?, Content::default()),
         };
-        let nodes = self.trees.read(run, &mut opener, &subtree)?.nodes;
+        let nodes = self.trees.read(&|| run.is_over(), &mut opener, &subtree)?.nodes;
         let mut names = self.names(dir)?;
         let mut beside = Beside::default();
         for node in nodes {

@@ -182,3 +182,29 @@ fn what_cannot_be_read_is_3_and_the_rest_is_saved() {
     repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", target.path()).ok();
     assert!(target.path().join("short").exists() && !target.path().join("d/text").exists());
 }
+
+/// restic's `ID:folder`: the folder's content alone, without its name.
+#[test]
+fn a_folder_of_a_snapshot_can_be_meant() {
+    let (repo, source) = (Repo::new(), source());
+    repo.call("backup").with("DATA_DIR", source.path()).ok();
+    let restore = |snapshot: &str, target: &Path| {
+        let call = repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", target);
+        call.with("MOVER_SNAPSHOT", snapshot)
+    };
+    let id = repo.mover().snapshot_ids().remove(0);
+    for part in ["latest:d".to_owned(), format!("{}:/d/", &id[..8]), "latest~0:/d".to_owned()] {
+        let target = TempDir::new().unwrap();
+        restore(&part, target.path()).ok();
+        let names: Vec<_> =
+            fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["text"], "{part}");
+    }
+    let target = TempDir::new().unwrap();
+    restore("latest:short", target.path())
+        .fails(1, "Fatal: cannot restore the folder: short: it is not a folder");
+    restore("latest:none", target.path())
+        .fails(1, "Fatal: cannot restore the folder: none: the snapshot has no");
+    restore("latest:", target.path())
+        .fails(2, "Fatal: invalid value: MOVER_SNAPSHOT=latest:. Accepted: an id");
+}

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -86,14 +86,13 @@ fn restics_lock_stays_while_it_runs_and_goes_when_it_was_killed() {
         let folder = TempDir::new().unwrap();
         mover::create(folder.path(), 2);
         let Some(restic) = Restic::on(version, folder.path()) else { return };
-        let locks = || std::fs::read_dir(folder.path().join("locks")).unwrap().count();
+        let backend = mover::local(folder.path());
+        let locks = || backend.list(FileType::Lock).unwrap().len();
         let start = || {
             let mut command = restic.command(&["backup", "--stdin", "--host", "volsync"]);
             let mut running = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::null()));
             running.stdin.as_mut().unwrap().write_all(b"some bytes\n").unwrap();
             wait_until("restic's lock", || locks() == 1);
-            // It settles before it works.
-            std::thread::sleep(Duration::from_millis(400));
             running
         };
         let mut mover = Mover::open(folder.path()).unwrap();
