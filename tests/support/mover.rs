@@ -199,7 +199,10 @@ pub fn prune_options(pack_bytes: usize) -> PruneOptions {
         repack_bytes_max: None,
         repack_below_bytes: Some(1),
         pack_bytes,
+        cacheable_only: false,
+        uncompressed: false,
         expected: Vec::new(),
+        without: Vec::new(),
         dry_run: false,
     }
 }
