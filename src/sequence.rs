@@ -300,10 +300,8 @@ impl Sequence<'_> {
         let create = self.config.personality == Personality::Mover;
         let repository = self.repository(create)?;
         self.monitor().begin(Reported::Restore);
-        let Config { identity, output, .. } = self.config;
-        let only = |wanted: &Wanted| wanted.filter().map(|value| vec![value.to_owned()]);
-        let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
-        let selection = selection(&self.config.snapshot);
+        let Config { output, .. } = self.config;
+        let (selection, filter) = self.selected();
         let options = self.restore_options(repository.backend().connections())?;
         let session = self.session(repository);
         let outcome = ops::restore::run(&session, &selection, &filter, &output.zones.shown, options)?;
@@ -321,6 +319,14 @@ impl Sequence<'_> {
                 self.nothing("no eligible snapshot", &self.config.repository.url.to_string())
             }
         }
+    }
+
+    /// The snapshot that is meant, and which are eligible: host and path filter all but an id.
+    fn selected(&self) -> (Selection, Filter) {
+        let identity = &self.config.identity;
+        let only = |wanted: &Wanted| wanted.filter().map(|value| vec![value.to_owned()]);
+        let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
+        (selection(&self.config.snapshot), filter)
     }
 
     fn restore_options(&self, connections: usize) -> Result<RestoreOptions> {

@@ -10,6 +10,7 @@ use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
 pub mod init;
+pub mod ls;
 pub mod restore;
 pub mod snapshots;
 

@@ -75,6 +75,10 @@ impl Monitor for JsonMonitor {
         self.sinks.out_text(text);
     }
 
+    fn output_bytes(&self, bytes: &[u8]) {
+        self.sinks.out_bytes(bytes);
+    }
+
     fn log(&self, text: &str) {
         self.sinks.err_line(text);
     }

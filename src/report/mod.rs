@@ -123,6 +123,10 @@ pub trait Monitor: Send + Sync {
     fn output(&self, text: &str) {
         self.line(text);
     }
+    /// The same for bytes: paths need not be UTF-8, and a script must get the very name.
+    fn output_bytes(&self, bytes: &[u8]) {
+        self.output(&String::from_utf8_lossy(bytes));
+    }
     /// A log event of one line, to stderr.
     fn log(&self, _text: &str) {}
     /// A repository was created.

@@ -109,6 +109,10 @@ impl Monitor for ProgressMonitor {
         self.print(|to| to.output(text));
     }
 
+    fn output_bytes(&self, bytes: &[u8]) {
+        self.print(|to| to.output_bytes(bytes));
+    }
+
     fn log(&self, text: &str) {
         self.print(|to| to.log(text));
     }

@@ -81,6 +81,10 @@ impl Monitor for TextMonitor {
         self.sinks.out_text(text);
     }
 
+    fn output_bytes(&self, bytes: &[u8]) {
+        self.sinks.out_bytes(bytes);
+    }
+
     fn log(&self, text: &str) {
         self.sinks.err_line(text);
     }
