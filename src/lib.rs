@@ -46,6 +46,7 @@
 
 pub mod backend;
 pub mod backup;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

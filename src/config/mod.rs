@@ -69,6 +69,8 @@ pub struct Config {
     pub identity: Identity,
     /// Which snapshot is restored.
     pub snapshot: SnapshotChoice,
+    /// Whether `MOVER_SNAPSHOT` was set; stats counts one snapshot only then.
+    pub snapshot_is_set: bool,
     /// What backup does.
     pub backup: BackupConfig,
     /// What restore does.
@@ -243,6 +245,7 @@ impl Config {
             data_dir: selection::data_dir(lookup),
             identity: Identity::parse(lookup, operations)?,
             snapshot: SnapshotChoice::parse(lookup)?,
+            snapshot_is_set: lookup.text(&MOVER_SNAPSHOT)?.is_some(),
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
             maintenance: Maintenance::parse(lookup)?,

@@ -9,10 +9,12 @@ use crate::repository::Repository;
 use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
+pub mod check;
 pub mod init;
 pub mod ls;
 pub mod restore;
 pub mod snapshots;
+pub mod stats;
 
 /// What every operation on an open repository gets.
 pub struct Session<'a> {

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 
 pub mod format;
-mod go_json;
+pub(crate) mod go_json;
 pub mod json;
 pub mod lines;
 pub mod log;
@@ -29,7 +29,7 @@ pub use json::JsonMonitor;
 pub use progress::ProgressMonitor;
 pub use record::{RecordingMonitor, SilentMonitor};
 pub use sink::Sinks;
-pub use summary::{BackupSummary, InitSummary, RestoreSummary};
+pub use summary::{BackupSummary, CheckSummary, InitSummary, RestoreSummary};
 pub use text::TextMonitor;
 
 /// A count that many threads add to.
@@ -127,6 +127,11 @@ pub trait Monitor: Send + Sync {
     fn output_bytes(&self, bytes: &[u8]) {
         self.output(&String::from_utf8_lossy(bytes));
     }
+    /// A fault of the repository that was found, or what to do about it: a line to stderr; in JSON an object
+    /// of restic's type `error`.
+    fn problem(&self, text: &str) {
+        self.warn(text);
+    }
     /// A log event of one line, to stderr.
     fn log(&self, _text: &str) {}
     /// A repository was created.
@@ -135,6 +140,8 @@ pub trait Monitor: Send + Sync {
     fn backed_up(&self, _summary: &BackupSummary) {}
     /// A restore is done.
     fn restored(&self, _summary: &RestoreSummary) {}
+    /// A check is done.
+    fn checked(&self, _summary: &CheckSummary) {}
     /// The run failed. Call it once and last: it prints the line that an operator reads.
     fn failed(&self, _error: &Error) {}
 }

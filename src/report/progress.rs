@@ -13,7 +13,7 @@ use super::run::Status;
 use super::sink::{Sinks, printable};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, TextMonitor, format, lock,
+    BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, TextMonitor, format, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -113,6 +113,10 @@ impl Monitor for ProgressMonitor {
         self.print(|to| to.output_bytes(bytes));
     }
 
+    fn problem(&self, text: &str) {
+        self.print(|to| to.problem(text));
+    }
+
     fn log(&self, text: &str) {
         self.print(|to| to.log(text));
     }
@@ -129,6 +133,11 @@ impl Monitor for ProgressMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.text.restored(summary);
+    }
+
+    fn checked(&self, summary: &CheckSummary) {
+        self.end();
+        self.text.checked(summary);
     }
 
     fn failed(&self, error: &Error) {

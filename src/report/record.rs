@@ -50,6 +50,7 @@ pub struct RecordingMonitor {
     backups: Mutex<Vec<BackupSummary>>,
     restores: Mutex<Vec<RestoreSummary>>,
     errors: Mutex<Vec<Error>>,
+    problems: Mutex<Vec<String>>,
 }
 
 impl RecordingMonitor {
@@ -95,6 +96,12 @@ impl RecordingMonitor {
         lock(&self.restores).clone()
     }
 
+    /// The faults that were found, and advice.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        lock(&self.problems).clone()
+    }
+
     /// The failures of the run.
     #[must_use]
     pub fn errors(&self) -> Vec<Error> {
@@ -125,6 +132,10 @@ impl Monitor for RecordingMonitor {
 
     fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    fn problem(&self, text: &str) {
+        lock(&self.problems).push(text.to_owned());
     }
 
     fn begin(&self, _operation: Operation) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::run::Run;
 use super::sink::Sinks;
 use super::ticker::Ticker;
-use super::{BackupSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lines, lock};
+use super::{BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lines, lock};
 use crate::clock::Clock;
 use crate::error::Error;
 
@@ -85,6 +85,10 @@ impl Monitor for TextMonitor {
         self.sinks.out_bytes(bytes);
     }
 
+    fn problem(&self, text: &str) {
+        self.sinks.err_line(text);
+    }
+
     fn log(&self, text: &str) {
         self.sinks.err_line(text);
     }
@@ -105,6 +109,13 @@ impl Monitor for TextMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.line(&lines::restored(summary));
+    }
+
+    fn checked(&self, summary: &CheckSummary) {
+        self.end();
+        if summary.errors == 0 {
+            self.line("no errors were found");
+        }
     }
 
     fn failed(&self, error: &Error) {

@@ -1,0 +1,123 @@
+//! Looking for damage: everything that `restic check` looks for, and whom it hits.
+//!
+//! ```text
+//! indexes decode → packs are there, of the right size → snapshots decode, trees are read, blobs are listed
+//!                → data of all packs or a part → who is touched by what is lost
+//! ```
+//!
+//! Damage does not end it: each fault is told on a line of its own, and the rest is checked. Only a store
+//! out of reach and a signal end it. It changes nothing.
+
+mod data;
+mod findings;
+mod reachability;
+mod structure;
+mod subset;
+mod touched;
+
+use std::sync::atomic::AtomicBool;
+
+pub use subset::Reading;
+
+use crate::backend::FileType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{CheckSummary, Monitor};
+use crate::repository::{Id, Repository};
+use findings::{Findings, Sums};
+
+/// What a check may use.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckOptions {
+    /// How much data is read.
+    pub reading: Reading,
+    /// The budget for everything, in bytes.
+    pub memory_bytes: u64,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+/// Checks a repository. Damage is no error of the check: it stands in the summary.
+pub fn check(
+    repository: &Repository,
+    options: &CheckOptions,
+    monitor: &dyn Monitor,
+    stop: &AtomicBool,
+) -> Result<CheckSummary> {
+    let findings = Findings::new(monitor);
+    // Listed before the index is: what a snapshot of this list needs was indexed before it.
+    let snapshot_ids = repository.ids(FileType::Snapshot)?;
+    step(monitor, "load indexes");
+    let index = structure::load_indexes(repository, &findings)?;
+    let memory_bytes = options.memory_bytes.saturating_sub(index.memory_bytes());
+    if memory_bytes == 0 {
+        return Err(Error::new(ErrorKind::Other, "the memory budget is too small")
+            .because(format!("the index alone takes {} MiB", index.memory_bytes() >> 20))
+            .then("Raise MOVER_MEMORY or the container's memory limit"));
+    }
+    step(monitor, "check all packs");
+    let inventory = structure::check_packs(repository, index, &findings)?;
+    step(monitor, "check snapshots, trees and blobs");
+    let snapshots = reachability::load_snapshots(repository, &snapshot_ids, &findings)?;
+    let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
+    reachability::check_trees(repository, &inventory, &roots, options.threads, &findings, stop)?;
+    let numbered = (0_u32..).zip(inventory.index.packs()).zip(&inventory.pack_bytes);
+    let stored = numbered.filter_map(|((number, id), bytes)| Some((number, *id, (*bytes)?))).collect();
+    if let Some((packs, line)) = subset::choose(options.reading, stored, repository.random())? {
+        step(monitor, &line);
+        monitor.progress().files_total.add(packs.len() as u64);
+        monitor.progress().bytes_total.add(packs.iter().map(|(_, _, bytes)| bytes).sum());
+        monitor.progress().totals_final.set(1);
+        let share = data::Share { memory_bytes, threads: options.threads };
+        data::read_packs(repository, &inventory, &packs, share, &findings, monitor, stop)?;
+    }
+    let sums = findings.finish();
+    if sums.problems > 0 {
+        touched::tell(repository, &inventory, &snapshots, options.threads, monitor, stop)?;
+        advise(&sums, monitor);
+    }
+    Ok(summary(&sums))
+}
+
+fn step(monitor: &dyn Monitor, name: &str) {
+    monitor.phase(name);
+    monitor.line(name);
+}
+
+/// What to run next, a line each, in the order to run it.
+fn advise(sums: &Sums, monitor: &dyn Monitor) {
+    for line in steps(sums) {
+        monitor.problem(&line);
+    }
+}
+
+fn steps(sums: &Sums) -> Vec<String> {
+    let mut steps = Vec::new();
+    if !sums.broken_packs.is_empty() {
+        let packs: Vec<String> = sums.broken_packs.iter().map(Id::hex).collect();
+        steps.push(format!("To save what is left of damaged packs: restic repair packs {}", packs.join(" ")));
+    }
+    if sums.index_damaged || sums.packs_gone {
+        steps.push("To rebuild the index from the packs that are there: volmover repair-index".to_owned());
+    }
+    if sums.snapshots_damaged {
+        steps.push("A snapshot file that cannot be read is lost: remove it from the store".to_owned());
+    }
+    if sums.content_lost || sums.packs_gone || sums.index_damaged || !sums.broken_packs.is_empty() {
+        steps.push(
+            "Then, where data is still missing: back up again, which stores anew what the source still has, \
+             and rewrite snapshots without what is lost: volmover repair-snapshots"
+                .to_owned(),
+        );
+    }
+    steps
+}
+
+fn summary(sums: &Sums) -> CheckSummary {
+    CheckSummary {
+        errors: sums.problems,
+        broken_packs: sums.broken_packs.iter().map(Id::hex).collect(),
+        suggest_repair_index: sums.index_damaged,
+        packs_gone: sums.packs_gone,
+        suggest_prune: sums.prunable,
+    }
+}
