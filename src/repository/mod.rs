@@ -26,9 +26,11 @@ pub mod open;
 pub mod pack;
 pub mod polynomial;
 pub mod quote;
+pub mod reach;
 pub mod snapshot;
 pub mod time;
 pub mod tree;
+pub mod tree_reader;
 
 pub use id::Id;
 
@@ -238,6 +240,15 @@ pub fn missing_blob(kind: BlobType, id: &Id) -> Error {
     Error::damaged("the repository is damaged", place, "no index lists it").then(REPAIR)
 }
 
+/// What cannot be read of a pack, and why it is gone, is damage of the repository and not a wrong request.
+#[must_use]
+pub fn as_damage(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Other => Error { kind: ErrorKind::Damaged, ..error },
+        _ => error,
+    }
+}
+
 /// Calls `work` for every item on up to `workers` threads; results keep the items' order. The first
 /// failure ends it.
 pub fn in_parallel<T: Sync, R: Send>(
@@ -245,15 +256,26 @@ pub fn in_parallel<T: Sync, R: Send>(
     workers: usize,
     work: impl Fn(&T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
+    in_parallel_with(items, workers, || Ok(()), |(), item| work(item))
+}
+
+/// The same, each thread with a state of its own.
+pub fn in_parallel_with<T: Sync, S, R: Send>(
+    items: &[T],
+    workers: usize,
+    state: impl Fn() -> Result<S> + Sync,
+    work: impl Fn(&mut S, &T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let run = || {
+        let mut state = state().inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         let mut done = Vec::new();
         while !failed.load(Ordering::Relaxed) {
             let position = next.fetch_add(1, Ordering::Relaxed);
             let Some(item) = items.get(position) else { break };
-            match work(item) {
+            match work(&mut state, item) {
                 Ok(result) => done.push((position, result)),
                 Err(error) => {
                     failed.store(true, Ordering::Relaxed);

@@ -40,7 +40,6 @@ mod scan;
 pub mod select;
 mod space;
 mod target;
-mod trees;
 mod write;
 
 use fetch::{Budget, Unit};
