@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::repository::Id;
+use crate::error::Error;
 use crate::report::Monitor;
+use crate::repository::Id;
 
 /// Lines of one kind that are told one by one.
 const SAME_MAX: u64 = 100;
@@ -40,20 +41,25 @@ struct State {
     counts: BTreeMap<Kind, u64>,
     broken_packs: BTreeSet<Id>,
     prunable: bool,
-    hints: u64,
+    orphans: bool,
+}
+
+/// What failed, where and why, without the advice to run a check.
+pub(super) fn cause(error: &Error) -> String {
+    Error { next: None, ..error.clone() }.to_string()
 }
 
 /// The sums.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     pub(super) problems: u64,
-    pub(super) hints: u64,
     pub(super) broken_packs: Vec<Id>,
     pub(super) index_damaged: bool,
     pub(super) packs_gone: bool,
     pub(super) snapshots_damaged: bool,
     pub(super) content_lost: bool,
     pub(super) prunable: bool,
+    pub(super) orphans: bool,
 }
 
 impl<'a> Findings<'a> {
@@ -84,10 +90,16 @@ impl<'a> Findings<'a> {
 
     /// Something odd that loses no data; `prunable`: prune takes it away.
     pub(super) fn hint(&self, prunable: bool, text: &str) {
-        let mut state = self.state();
-        state.hints += 1;
-        state.prunable |= prunable;
+        self.state().prunable |= prunable;
         self.monitor.line(text);
+    }
+
+    /// So many packs that no index lists.
+    pub(super) fn orphans(&self, count: usize) {
+        self.state().orphans = true;
+        let text = "additional files were found in the repo, which likely contain duplicate data.";
+        self.hint(true, &format!("{count} {text}"));
+        self.hint(true, "This is non-critical, you can run prune to correct this.");
     }
 
     /// Tells what was only counted, and adds all up.
@@ -102,13 +114,13 @@ impl<'a> Findings<'a> {
         let any = |kind: Kind| state.counts.contains_key(&kind);
         Sums {
             problems: state.counts.values().sum(),
-            hints: state.hints,
             broken_packs: state.broken_packs.iter().copied().collect(),
             index_damaged: any(Kind::Index),
             packs_gone: any(Kind::PackGone),
             snapshots_damaged: any(Kind::Snapshot),
             content_lost: any(Kind::Tree) || any(Kind::Node),
             prunable: state.prunable,
+            orphans: state.orphans,
         }
     }
 }

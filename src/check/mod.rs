@@ -11,9 +11,9 @@
 mod data;
 mod findings;
 mod reachability;
-mod structure;
+pub(crate) mod structure;
 mod subset;
-mod touched;
+pub(crate) mod touched;
 
 use std::sync::atomic::AtomicBool;
 
@@ -23,7 +23,9 @@ use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{CheckSummary, Monitor};
 use crate::repository::{Id, Repository};
+use crate::repository::snapshot::Snapshot;
 use findings::{Findings, Sums};
+use structure::Inventory;
 
 /// What a check may use.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,30 @@ pub struct CheckOptions {
     pub threads: usize,
 }
 
+/// What the structure of a repository came to, for a repair: damage is marked and was told to the monitor.
+pub(crate) struct Survey {
+    pub(crate) inventory: Inventory,
+    /// Those that decode, oldest first.
+    pub(crate) snapshots: Vec<(Id, Snapshot)>,
+    /// Whether an index file does not decode: what it lists seems lost, and is not.
+    pub(crate) index_damaged: bool,
+    /// Whether there are packs that no index lists.
+    pub(crate) orphans: bool,
+}
+
+/// Reads indexes, lists packs, reads snapshots and trees.
+pub(crate) fn survey(
+    repository: &Repository,
+    threads: usize,
+    monitor: &dyn Monitor,
+    stop: &AtomicBool,
+) -> Result<Survey> {
+    let findings = Findings::new(monitor);
+    let (inventory, snapshots) = walk_all(repository, u64::MAX, threads, &findings, monitor, stop)?;
+    let sums = findings.finish();
+    Ok(Survey { inventory, snapshots, index_damaged: sums.index_damaged, orphans: sums.orphans })
+}
+
 /// Checks a repository. Damage is no error of the check: it stands in the summary.
 pub fn check(
     repository: &Repository,
@@ -44,22 +70,9 @@ pub fn check(
     stop: &AtomicBool,
 ) -> Result<CheckSummary> {
     let findings = Findings::new(monitor);
-    // Listed before the index is: what a snapshot of this list needs was indexed before it.
-    let snapshot_ids = repository.ids(FileType::Snapshot)?;
-    step(monitor, "load indexes");
-    let index = structure::load_indexes(repository, &findings)?;
-    let memory_bytes = options.memory_bytes.saturating_sub(index.memory_bytes());
-    if memory_bytes == 0 {
-        return Err(Error::new(ErrorKind::Other, "the memory budget is too small")
-            .because(format!("the index alone takes {} MiB", index.memory_bytes() >> 20))
-            .then("Raise MOVER_MEMORY or the container's memory limit"));
-    }
-    step(monitor, "check all packs");
-    let inventory = structure::check_packs(repository, index, &findings)?;
-    step(monitor, "check snapshots, trees and blobs");
-    let snapshots = reachability::load_snapshots(repository, &snapshot_ids, &findings)?;
-    let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
-    reachability::check_trees(repository, &inventory, &roots, options.threads, &findings, stop)?;
+    let (inventory, snapshots) =
+        walk_all(repository, options.memory_bytes, options.threads, &findings, monitor, stop)?;
+    let memory_bytes = options.memory_bytes.saturating_sub(inventory.index.memory_bytes());
     let numbered = (0_u32..).zip(inventory.index.packs()).zip(&inventory.pack_bytes);
     let stored = numbered.filter_map(|((number, id), bytes)| Some((number, *id, (*bytes)?))).collect();
     if let Some((packs, line)) = subset::choose(options.reading, stored, repository.random())? {
@@ -76,6 +89,33 @@ pub fn check(
         advise(&sums, monitor);
     }
     Ok(summary(&sums))
+}
+
+/// The structure and all that snapshots reach.
+fn walk_all(
+    repository: &Repository,
+    memory_bytes: u64,
+    threads: usize,
+    findings: &Findings<'_>,
+    monitor: &dyn Monitor,
+    stop: &AtomicBool,
+) -> Result<(Inventory, Vec<(Id, Snapshot)>)> {
+    // Listed before the index is: what a snapshot of this list needs was indexed before it.
+    let snapshot_ids = repository.ids(FileType::Snapshot)?;
+    step(monitor, "load indexes");
+    let index = structure::load_indexes(repository, findings)?;
+    if index.memory_bytes() >= memory_bytes {
+        return Err(Error::new(ErrorKind::Other, "the memory budget is too small")
+            .because(format!("the index alone takes {} MiB", index.memory_bytes() >> 20))
+            .then("Raise MOVER_MEMORY or the container's memory limit"));
+    }
+    step(monitor, "check all packs");
+    let inventory = structure::check_packs(repository, index, findings)?;
+    step(monitor, "check snapshots, trees and blobs");
+    let snapshots = reachability::load_snapshots(repository, &snapshot_ids, findings)?;
+    let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
+    reachability::check_trees(repository, &inventory, &roots, threads, findings, stop)?;
+    Ok((inventory, snapshots))
 }
 
 fn step(monitor: &dyn Monitor, name: &str) {
@@ -96,8 +136,12 @@ fn steps(sums: &Sums) -> Vec<String> {
         let packs: Vec<String> = sums.broken_packs.iter().map(Id::hex).collect();
         steps.push(format!("To save what is left of damaged packs: restic repair packs {}", packs.join(" ")));
     }
-    if sums.index_damaged || sums.packs_gone {
+    let unlisted = sums.orphans && sums.content_lost;
+    if sums.index_damaged || sums.packs_gone || unlisted {
         steps.push("To rebuild the index from the packs that are there: volmover repair-index".to_owned());
+    }
+    if unlisted {
+        steps.push("Packs that no index lists may hold what is missing: do not prune before that".to_owned());
     }
     if sums.snapshots_damaged {
         steps.push("A snapshot file that cannot be read is lost: remove it from the store".to_owned());

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::findings::{Findings, Kind};
+use super::findings::{Findings, Kind, cause};
 use super::structure::Inventory;
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +32,7 @@ pub(super) fn load_snapshots(
     };
     let read = in_parallel(ids, repository.backend().connections(), |id| match load(id) {
         Err(error) if error.kind == ErrorKind::Damaged => {
-            let text = format!("error: failed to load snapshot {}: {error}", id.short());
+            let text = format!("error: failed to load snapshot {}: {}", id.short(), cause(&error));
             findings.problem(Kind::Snapshot, &text);
             Ok(None)
         }
@@ -63,9 +63,9 @@ struct Visit<'a> {
 impl Visitor for Visit<'_> {
     fn tree(&self, id: &Id, tree: &Tree) -> Result<()> {
         for node in &tree.nodes {
-            for cause in self.faults(node) {
+            for fault in self.faults(node) {
                 let name = String::from_utf8_lossy(&quote(&node.name)).into_owned();
-                let text = format!("error for tree {}: {} \"{name}\" {cause}", id.short(), node.kind.as_str());
+                let text = format!("error for tree {}: {} \"{name}\" {fault}", id.short(), node.kind.as_str());
                 self.findings.problem(Kind::Node, &text);
             }
         }
@@ -73,7 +73,7 @@ impl Visitor for Visit<'_> {
     }
 
     fn broken(&self, id: &Id, error: Error) -> Result<()> {
-        self.findings.problem(Kind::Tree, &format!("error for tree {}: {error}", id.short()));
+        self.findings.problem(Kind::Tree, &format!("error for tree {}: {}", id.short(), cause(&error)));
         // All places were tried.
         let places = self.inventory.index.ordinal(BlobType::Tree, id).into_iter().flat_map(|first| first..);
         for ordinal in places {
@@ -92,18 +92,24 @@ impl Visitor for Visit<'_> {
 impl Visit<'_> {
     /// What is wrong with a node, in restic's words.
     fn faults(&self, node: &Node) -> Vec<String> {
-        let null = Id::default();
-        match (node.kind, &node.content, &node.subtree) {
-            (NodeKind::File, None, _) => vec!["has nil blob list".to_owned()],
-            (NodeKind::File, Some(blobs), _) => blobs
-                .iter()
-                .filter(|blob| !self.inventory.index.contains(BlobType::Data, blob))
-                .map(|blob| format!("blob {blob} not found in index"))
-                .collect(),
-            (NodeKind::Dir, _, None) => vec!["has no subtree".to_owned()],
-            (NodeKind::Dir, _, Some(subtree)) if *subtree == null => vec!["subtree id is null".to_owned()],
-            (NodeKind::Irregular, ..) => vec!["has an invalid type".to_owned()],
-            _ => Vec::new(),
+        if let Some(nonsense) = nonsense(node) {
+            return vec![nonsense.to_owned()];
         }
+        let blobs = node.content.iter().flatten().filter(|_| node.kind == NodeKind::File);
+        blobs
+            .filter(|blob| !self.inventory.index.contains(BlobType::Data, blob))
+            .map(|blob| format!("blob {blob} not found in index"))
+            .collect()
+    }
+}
+
+/// What makes no sense in a node, whatever is stored.
+pub(super) fn nonsense(node: &Node) -> Option<&'static str> {
+    match (node.kind, &node.content, &node.subtree) {
+        (NodeKind::File, None, _) => Some("has nil blob list"),
+        (NodeKind::Dir, _, None) => Some("has no subtree"),
+        (NodeKind::Dir, _, Some(subtree)) if *subtree == Id::default() => Some("subtree id is null"),
+        (NodeKind::Irregular, ..) => Some("has an invalid type"),
+        _ => None,
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::findings::{Findings, Kind};
+use super::findings::{Findings, Kind, cause};
 use crate::backend::FileType;
 use crate::error::{ErrorKind, Result};
 use crate::repository::blob::BlobType;
@@ -14,20 +14,20 @@ use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{self, Index, IndexBuilder};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, ENTRY_RAW_BYTES, LENGTH_BYTES};
 use crate::repository::reach::Bits;
-use crate::repository::{Id, Repository, in_parallel};
+use crate::repository::{Id, Repository, damaged_file, in_parallel};
 
 /// What the repository holds, as its index and its store say.
-pub(super) struct Inventory {
-    pub(super) index: Index,
+pub(crate) struct Inventory {
+    pub(crate) index: Index,
     /// The size of each pack of the index by its number, in bytes; `None` where the store has no such file.
     pub(super) pack_bytes: Vec<Option<u64>>,
     /// Entries of the index, by ordinal, that cannot be read.
-    pub(super) bad: Bits,
+    pub(crate) bad: Bits,
 }
 
 impl Inventory {
     /// Whether no place of a blob is readable; the number of the pack of its first place, if it has any.
-    pub(super) fn lost(&self, kind: BlobType, id: &Id) -> Option<Lost> {
+    pub(crate) fn lost(&self, kind: BlobType, id: &Id) -> Option<Lost> {
         let Some(first) = self.index.ordinal(kind, id) else { return Some(Lost::Unlisted) };
         let places = (first..).map_while(|ordinal| Some((ordinal, self.index.at(ordinal)?)));
         let mut same = places.take_while(|(_, entry)| entry.id == *id).filter(|(_, entry)| entry.kind == kind);
@@ -38,11 +38,13 @@ impl Inventory {
 
 /// Where a lost blob should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     /// In the pack of this number.
     InPack(u32),
     /// No index lists it.
     Unlisted,
+    /// Nowhere: an entry itself says nonsense.
+    Nonsense,
 }
 
 /// Loads what can be loaded of the index.
@@ -50,9 +52,9 @@ pub(super) fn load_indexes(repository: &Repository, findings: &Findings<'_>) -> 
     let ids = repository.ids(FileType::Index)?;
     let collected = Mutex::new((IndexBuilder::default(), HashMap::<Id, u32>::new()));
     in_parallel(&ids, repository.backend().connections(), |id| {
-        let read = repository.read_unpacked(FileType::Index, id).map_err(|error| (error.kind, error.to_string()));
+        let read = repository.read_unpacked(FileType::Index, id);
         let decoded = read.and_then(|json| {
-            index::decode(&json).map_err(|cause| (ErrorKind::Damaged, format!("index/{id}: {cause}")))
+            index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause))
         });
         match decoded {
             Ok(packs) => {
@@ -60,10 +62,10 @@ pub(super) fn load_indexes(repository: &Repository, findings: &Findings<'_>) -> 
                 packs.iter().for_each(|pack| *collected.1.entry(pack.id).or_default() += 1);
                 collected.0.add(&packs);
             }
-            Err((kind @ (ErrorKind::Unreachable | ErrorKind::Denied), cause)) => {
-                return Err(crate::error::Error::new(kind, "check failed").because(cause));
+            Err(error) if error.kind == ErrorKind::Damaged => {
+                findings.problem(Kind::Index, &format!("error loading index {id}: {}", cause(&error)));
             }
-            Err((_, cause)) => findings.problem(Kind::Index, &format!("error loading index {id}: {cause}")),
+            Err(error) => return Err(error),
         }
         Ok(())
     })?;
@@ -104,12 +106,7 @@ pub(super) fn check_packs(
         pack_bytes.push(size);
     }
     if !stored.is_empty() {
-        let count = stored.len();
-        findings.hint(
-            true,
-            &format!("{count} additional files were found in the repo, which likely contain duplicate data."),
-        );
-        findings.hint(true, "This is non-critical, you can run prune to correct this.");
+        findings.orphans(stored.len());
     }
     if mixed > 0 {
         findings.hint(true, &format!("{mixed} packs hold data and trees; prune puts that right"));

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use super::reachability::nonsense;
 use super::structure::{Inventory, Lost};
 use crate::error::{Error, Result};
 use crate::report::Monitor;
@@ -25,6 +26,54 @@ const PATHS_MAX: usize = 20;
 /// Trees that are read to count the files of one place.
 const TREES_MAX: usize = 20_000;
 
+/// What needs lost blobs, and how trees hang together, by ordinal.
+#[derive(Debug, Default)]
+pub(crate) struct Map {
+    /// Child and parent, sorted, each pair once.
+    pub(crate) edges: Vec<(u32, u32)>,
+    /// Trees with an entry that loses something of its own, by the place of what is lost.
+    pub(crate) hits: BTreeMap<Lost, Vec<u32>>,
+}
+
+impl Map {
+    /// Walks all trees below `roots`. What cannot be read must be marked in the inventory before.
+    pub(crate) fn draw(
+        repository: &Repository,
+        inventory: &Inventory,
+        roots: &[Id],
+        threads: usize,
+        stop: &AtomicBool,
+    ) -> Result<Self> {
+        let collect = Collect { inventory, edges: Mutex::default(), hits: Mutex::default() };
+        reach::walk(repository, &inventory.index, roots, threads, &collect, stop)?;
+        let mut edges = collect.edges.into_inner().unwrap_or_else(PoisonError::into_inner);
+        edges.sort_unstable();
+        edges.dedup();
+        let mut hits = collect.hits.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for root in roots {
+            if let Some(lost) = inventory.lost(BlobType::Tree, root) {
+                hits.entry(lost).or_default();
+            }
+        }
+        Ok(Self { edges, hits })
+    }
+
+    /// These trees and all that lead to them.
+    pub(crate) fn above(&self, trees: impl IntoIterator<Item = u32>) -> HashSet<u32> {
+        let mut above: HashSet<u32> = trees.into_iter().collect();
+        let mut rest: Vec<u32> = above.iter().copied().collect();
+        while let Some(child) = rest.pop() {
+            let from = self.edges.partition_point(|(other, _)| *other < child);
+            for (_, parent) in self.edges.iter().skip(from).take_while(|(other, _)| *other == child) {
+                if above.insert(*parent) {
+                    rest.push(*parent);
+                }
+            }
+        }
+        above
+    }
+}
+
 /// Tells for each place of loss which snapshots and files it touches.
 pub(super) fn tell(
     repository: &Repository,
@@ -35,30 +84,20 @@ pub(super) fn tell(
     stop: &AtomicBool,
 ) -> Result<()> {
     let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
-    let collect = Collect { inventory, edges: Mutex::default(), hits: Mutex::default() };
-    reach::walk(repository, &inventory.index, &roots, threads, &collect, stop)?;
-    let mut edges = collect.edges.into_inner().unwrap_or_else(PoisonError::into_inner);
-    edges.sort_unstable();
-    let mut places = collect.hits.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for root in &roots {
-        if let Some(lost) = inventory.lost(BlobType::Tree, root) {
-            places.entry(lost).or_default();
-        }
-    }
-    let tracer = Tracer { repository, inventory, snapshots, edges };
-    for (lost, hits) in places.iter().take(PLACES_MAX) {
+    let map = Map::draw(repository, inventory, &roots, threads, stop)?;
+    let tracer = Tracer { repository, inventory, snapshots, map: &map };
+    for (lost, hits) in map.hits.iter().take(PLACES_MAX) {
         tracer.tell(*lost, hits, monitor)?;
     }
-    if places.len() > PLACES_MAX {
-        monitor.problem(&format!("{} more packs with losses are not traced to files", places.len() - PLACES_MAX));
+    let more = map.hits.len().saturating_sub(PLACES_MAX);
+    if more > 0 {
+        monitor.problem(&format!("{more} more packs with losses are not traced to files"));
     }
     Ok(())
 }
 
-/// What needs lost blobs, and how trees hang together, by ordinal.
 struct Collect<'a> {
     inventory: &'a Inventory,
-    /// Child and parent.
     edges: Mutex<Vec<(u32, u32)>>,
     hits: Mutex<BTreeMap<Lost, Vec<u32>>>,
 }
@@ -91,29 +130,31 @@ impl Visitor for Collect<'_> {
 }
 
 /// Where a node loses something of its own: content, or the whole directory.
-fn losses(inventory: &Inventory, node: &Node) -> HashSet<Lost> {
+pub(crate) fn losses(inventory: &Inventory, node: &Node) -> HashSet<Lost> {
     let data = node.content.iter().flatten().filter_map(|blob| inventory.lost(BlobType::Data, blob));
     let tree = node.subtree.and_then(|subtree| inventory.lost(BlobType::Tree, &subtree));
-    data.chain(tree).collect()
+    let nonsense = nonsense(node).map(|_| Lost::Nonsense);
+    data.chain(tree).chain(nonsense).collect()
 }
 
 struct Tracer<'a> {
     repository: &'a Repository,
     inventory: &'a Inventory,
     snapshots: &'a [(Id, Snapshot)],
-    edges: Vec<(u32, u32)>,
+    map: &'a Map,
 }
 
 impl Tracer<'_> {
     fn tell(&self, lost: Lost, hits: &[u32], monitor: &dyn Monitor) -> Result<()> {
         let place = match lost {
             Lost::Unlisted => "what no index lists".to_owned(),
+            Lost::Nonsense => "entries that make no sense".to_owned(),
             Lost::InPack(number) => match self.inventory.index.pack(number) {
                 Some(pack) => format!("what is lost of pack {pack}"),
                 None => return Ok(()),
             },
         };
-        let above = self.above(hits);
+        let above = self.map.above(hits.iter().copied());
         let touched: Vec<&(Id, Snapshot)> =
             self.snapshots.iter().filter(|(_, snapshot)| self.is_touched(snapshot, lost, &above)).collect();
         let Some((newest, snapshot)) = touched.last() else { return Ok(()) };
@@ -142,21 +183,6 @@ impl Tracer<'_> {
         let root = self.inventory.index.ordinal(BlobType::Tree, &snapshot.tree);
         root.is_some_and(|root| above.contains(&(root as u32)))
             || self.inventory.lost(BlobType::Tree, &snapshot.tree) == Some(lost)
-    }
-
-    /// These trees and all that lead to them.
-    fn above(&self, hits: &[u32]) -> HashSet<u32> {
-        let mut above: HashSet<u32> = hits.iter().copied().collect();
-        let mut rest: Vec<u32> = above.iter().copied().collect();
-        while let Some(child) = rest.pop() {
-            let from = self.edges.partition_point(|(other, _)| *other < child);
-            for (_, parent) in self.edges.iter().skip(from).take_while(|(other, _)| *other == child) {
-                if above.insert(*parent) {
-                    rest.push(*parent);
-                }
-            }
-        }
-        above
     }
 
     /// Paths below a root that lose something, through the trees of `above` alone.

@@ -95,8 +95,8 @@ impl Visitor for Collected<'_> {
 fn content_key(node: &Node) -> [u8; 16] {
     let mut hasher = Hasher::default();
     node.content.iter().flatten().for_each(|blob| hasher.update(&blob.0));
-    let [key, _] = hasher.finish().0.as_chunks::<16>().0 else { return [0; 16] };
-    *key
+    let id = hasher.finish();
+    id.0.first_chunk::<16>().copied().unwrap_or_default()
 }
 
 impl<'a> Collected<'a> {
