@@ -55,6 +55,7 @@ pub mod host;
 pub mod ops;
 pub mod pattern;
 pub mod random;
+pub mod repair;
 pub mod report;
 pub mod repository;
 pub mod restore;

@@ -13,12 +13,12 @@ use super::structure::Inventory;
 use super::subset::Pack;
 use crate::backend::{BackendErrorKind, FileType};
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::Monitor;
 use crate::repository::blob::Opener;
 use crate::repository::id::Hasher;
 use crate::repository::index::{ByPack, IndexEntry};
 use crate::repository::pack::{LENGTH_BYTES, PackedBlob, decode_header, header_length};
 use crate::repository::{Id, Repository, in_parallel_with};
-use crate::report::Monitor;
 
 /// What a worker needs besides the pack: a sealed and an opened blob, and contexts.
 const WORKER_BYTES: u64 = 24 << 20;
@@ -95,7 +95,9 @@ fn faults(
     for (ordinal, entry) in &entries {
         let extent = entry.extent;
         let fault = match source.part(u64::from(extent.offset), extent.length as usize)? {
-            Ok(sealed) => opener.open(&entry.id, &sealed, extent.plain_length, &mut plain).err().map(|c| c.to_string()),
+            Ok(sealed) => {
+                opener.open(&entry.id, &sealed, extent.plain_length, &mut plain).err().map(|c| c.to_string())
+            }
             Err(cause) => Some(cause),
         };
         if let Some(cause) = fault {
@@ -126,7 +128,9 @@ fn header(source: &Source<'_>, repository: &Repository) -> Result<Result<Vec<Pac
 
 /// The header against the index.
 fn compare(blobs: &[PackedBlob], entries: &[(usize, IndexEntry)]) -> Vec<String> {
-    let key = |blob: &PackedBlob| (blob.extent.offset, blob.extent.length, blob.extent.plain_length, blob.id, blob.kind);
+    let key = |blob: &PackedBlob| {
+        (blob.extent.offset, blob.extent.length, blob.extent.plain_length, blob.id, blob.kind)
+    };
     let in_header: std::collections::BTreeSet<_> = blobs.iter().map(key).collect();
     let in_index: std::collections::BTreeSet<_> = entries
         .iter()
@@ -135,7 +139,8 @@ fn compare(blobs: &[PackedBlob], entries: &[(usize, IndexEntry)]) -> Vec<String>
     let unlisted = in_header.difference(&in_index);
     let unlisted = unlisted.map(|(.., id, kind)| format!("{} blob {id} is not in the index", kind.word()));
     let strange = in_index.difference(&in_header);
-    let strange = strange.map(|(.., id, kind)| format!("{} blob {id} of the index is not in its header", kind.word()));
+    let strange =
+        strange.map(|(.., id, kind)| format!("{} blob {id} of the index is not in its header", kind.word()));
     unlisted.chain(strange).collect()
 }
 

@@ -22,8 +22,8 @@ pub use subset::Reading;
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{CheckSummary, Monitor};
-use crate::repository::{Id, Repository};
 use crate::repository::snapshot::Snapshot;
+use crate::repository::{Id, Repository};
 use findings::{Findings, Sums};
 use structure::Inventory;
 

@@ -65,7 +65,8 @@ impl Visitor for Visit<'_> {
         for node in &tree.nodes {
             for fault in self.faults(node) {
                 let name = String::from_utf8_lossy(&quote(&node.name)).into_owned();
-                let text = format!("error for tree {}: {} \"{name}\" {fault}", id.short(), node.kind.as_str());
+                let text =
+                    format!("error for tree {}: {} \"{name}\" {fault}", id.short(), node.kind.as_str());
                 self.findings.problem(Kind::Node, &text);
             }
         }

@@ -30,7 +30,8 @@ impl Inventory {
     pub(crate) fn lost(&self, kind: BlobType, id: &Id) -> Option<Lost> {
         let Some(first) = self.index.ordinal(kind, id) else { return Some(Lost::Unlisted) };
         let places = (first..).map_while(|ordinal| Some((ordinal, self.index.at(ordinal)?)));
-        let mut same = places.take_while(|(_, entry)| entry.id == *id).filter(|(_, entry)| entry.kind == kind);
+        let mut same =
+            places.take_while(|(_, entry)| entry.id == *id).filter(|(_, entry)| entry.kind == kind);
         let pack = self.index.at(first)?.pack;
         same.all(|(ordinal, _)| self.bad.is_set(ordinal)).then_some(Lost::InPack(pack))
     }
@@ -53,9 +54,8 @@ pub(super) fn load_indexes(repository: &Repository, findings: &Findings<'_>) -> 
     let collected = Mutex::new((IndexBuilder::default(), HashMap::<Id, u32>::new()));
     in_parallel(&ids, repository.backend().connections(), |id| {
         let read = repository.read_unpacked(FileType::Index, id);
-        let decoded = read.and_then(|json| {
-            index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause))
-        });
+        let decoded = read
+            .and_then(|json| index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause)));
         match decoded {
             Ok(packs) => {
                 let mut collected = collected.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,8 @@ pub(super) fn load_indexes(repository: &Repository, findings: &Findings<'_>) -> 
     let (builder, times) = collected.into_inner().unwrap_or_else(PoisonError::into_inner);
     let twice = times.values().filter(|times| **times > 1).count();
     if twice > 0 {
-        findings.hint(true, &format!("{twice} packs are listed by several index files; prune puts that right"));
+        findings
+            .hint(true, &format!("{twice} packs are listed by several index files; prune puts that right"));
     }
     Ok(builder.finish())
 }
@@ -84,10 +85,8 @@ pub(super) fn check_packs(
     findings: &Findings<'_>,
 ) -> Result<Inventory> {
     let listed = repository.backend().list(FileType::Pack)?;
-    let mut stored: HashMap<Id, u64> = listed
-        .iter()
-        .filter_map(|file| Some((file.name.parse().ok()?, file.bytes)))
-        .collect();
+    let mut stored: HashMap<Id, u64> =
+        listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect();
     let shapes = shapes(&index);
     let (mut mixed, mut absent) = (0_u64, vec![false; shapes.len()]);
     let mut pack_bytes = Vec::with_capacity(shapes.len());
@@ -97,7 +96,8 @@ pub(super) fn check_packs(
         match size {
             None => findings.problem(Kind::PackGone, &format!("pack {pack}: does not exist")),
             Some(bytes) if bytes != shape.bytes => {
-                let text = format!("pack {pack}: unexpected file size: got {bytes}, expected {}", shape.bytes);
+                let text =
+                    format!("pack {pack}: unexpected file size: got {bytes}, expected {}", shape.bytes);
                 findings.broken_pack(*pack, &text);
             }
             Some(_) => {}

@@ -48,9 +48,8 @@ pub(super) fn choose(
                 u64::from(first) % parts.max(1) == part.saturating_sub(1)
             });
             let (chosen, line) = (packs.len(), "read group #");
-            let line = format!(
-                "{line}{part} of {chosen} data packs (out of total {total} packs in {parts} groups)"
-            );
+            let line =
+                format!("{line}{part} of {chosen} data packs (out of total {total} packs in {parts} groups)");
             return Ok(Some((packs, line)));
         }
         Reading::Percent(percent) => (percent, format!("read {percent:.1}% of packfiles")),

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::reachability::nonsense;
 use super::structure::{Inventory, Lost};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
 use crate::repository::blob::BlobType;
 use crate::repository::reach::{self, Visitor};
@@ -160,7 +160,8 @@ impl Tracer<'_> {
         let Some((newest, snapshot)) = touched.last() else { return Ok(()) };
         let (count, all) = (touched.len(), self.snapshots.len());
         if self.inventory.lost(BlobType::Tree, &snapshot.tree) == Some(lost) {
-            let text = format!("{place} touches {count} of {all} snapshots; of {} all is lost", newest.short());
+            let text =
+                format!("{place} touches {count} of {all} snapshots; of {} all is lost", newest.short());
             monitor.problem(&text);
             return Ok(());
         }
@@ -197,7 +198,13 @@ impl Tracer<'_> {
                 break;
             }
             left -= 1;
-            let tree = self.repository.read_tree(&self.inventory.index, &id, &mut opener)?;
+            let tree = match self.repository.read_tree(&self.inventory.index, &id, &mut opener) {
+                Err(error) if error.kind == ErrorKind::Damaged => {
+                    found.complete = false;
+                    continue;
+                }
+                read => read?,
+            };
             let mut below = Vec::new();
             for node in &tree.nodes {
                 let path = || [path.as_slice(), b"/", &node.name].concat();

@@ -112,7 +112,8 @@ fn unused(text: &str) -> Parsed<UnusedMax> {
 }
 
 fn subset(text: &str) -> Parsed<CheckReading> {
-    let accepted = || "a share such as 5%, a part such as 1/7 (of at most 256), or a size such as 500M".to_owned();
+    let accepted =
+        || "a share such as 5%, a part such as 1/7 (of at most 256), or a size such as 500M".to_owned();
     if let Some((part, parts)) = text.split_once('/') {
         let count = |text: &str| values::number(text, 1..=u64::from(u32::MAX)).ok();
         return match (count(part), count(parts)) {

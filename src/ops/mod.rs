@@ -12,6 +12,7 @@ pub mod backup;
 pub mod check;
 pub mod init;
 pub mod ls;
+pub mod repair;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;

@@ -150,8 +150,7 @@ fn whole(index: &Index, needed: Option<Blobs>) -> Whole {
         last = Some((entry.id, entry.kind));
     }
     let left = |all: u64, used: u64| all.saturating_sub(used);
-    whole.unused =
-        needed.map(|needed| (left(whole.blobs, needed.count), left(bytes, needed.stored_bytes)));
+    whole.unused = needed.map(|needed| (left(whole.blobs, needed.count), left(bytes, needed.stored_bytes)));
     whole
 }
 

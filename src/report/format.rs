@@ -78,8 +78,12 @@ pub fn table_time(seconds: i64, zone: &TimeZone) -> String {
 /// the permissions.
 #[must_use]
 pub fn go_mode(mode: u32) -> String {
-    let mut text: String =
-        (19..=31).rev().zip("dalTLDpSugct?".chars()).filter(|(bit, _)| mode >> bit & 1 == 1).map(|(_, c)| c).collect();
+    let mut text: String = (19..=31)
+        .rev()
+        .zip("dalTLDpSugct?".chars())
+        .filter(|(bit, _)| mode >> bit & 1 == 1)
+        .map(|(_, c)| c)
+        .collect();
     if text.is_empty() {
         text.push('-');
     }

@@ -13,7 +13,10 @@ use serde::Serialize;
 use super::run::{Run, Status};
 use super::sink::{Sinks, clip};
 use super::ticker::Ticker;
-use super::{BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, go_json, lines, lock};
+use super::{
+    BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, go_json, lines,
+    lock,
+};
 use crate::clock::Clock;
 use crate::error::Error;
 

@@ -13,7 +13,8 @@ use super::run::Status;
 use super::sink::{Sinks, printable};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, TextMonitor, format, lock,
+    BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, TextMonitor,
+    format, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::run::Run;
 use super::sink::Sinks;
 use super::ticker::Ticker;
-use super::{BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lines, lock};
+use super::{
+    BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lines, lock,
+};
 use crate::clock::Clock;
 use crate::error::Error;
 

@@ -176,7 +176,8 @@ fn total(root: u32, trees: &HashMap<u32, Figures>, sums: &mut HashMap<u32, Sum>)
             rest.pop();
             continue;
         };
-        let waiting = figures.children.iter().filter(|child| !sums.contains_key(child) && trees.contains_key(child));
+        let waiting =
+            figures.children.iter().filter(|child| !sums.contains_key(child) && trees.contains_key(child));
         let before = rest.len();
         rest.extend(waiting);
         if rest.len() > before {
@@ -236,7 +237,9 @@ fn need(root: u32, trees: &HashMap<u32, Figures>, index: &Index, seen: &Bits, ne
     };
     let mut rest = vec![root];
     while let Some(tree) = rest.pop() {
-        if add(tree) && let Some(figures) = trees.get(&tree) {
+        if add(tree)
+            && let Some(figures) = trees.get(&tree)
+        {
             figures.blobs.iter().for_each(|blob| _ = add(*blob));
             rest.extend(&figures.children);
         }

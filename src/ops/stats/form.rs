@@ -27,7 +27,11 @@ impl Blobs {
     /// What compression saves of all, in percent.
     #[must_use]
     pub fn space_saving(&self) -> f64 {
-        if self.plain_bytes == 0 { 0.0 } else { (1.0 - quotient(self.stored_bytes, self.plain_bytes)) * 100.0 }
+        if self.plain_bytes == 0 {
+            0.0
+        } else {
+            (1.0 - quotient(self.stored_bytes, self.plain_bytes)) * 100.0
+        }
     }
 }
 
