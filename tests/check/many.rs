@@ -30,7 +30,7 @@ fn ten_thousand_snapshots_cost_ten_thousand_small_reads() {
         snapshot.time.seconds += number;
         writer.repository.write_unpacked(FileType::Snapshot, &snapshot.encode()).unwrap();
     }
-    let record = Arc::new(Record::listing(store));
+    let record = Arc::new(Record::new(store));
     let mover = Mover::open_backend(record.clone()).unwrap();
     let count = |request| record.counts().of(request);
     let before = (count(Request::Read), count(Request::ReadRange));

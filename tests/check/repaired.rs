@@ -141,7 +141,12 @@ fn repair_beside_restic(folder: &Path, what: &str) {
         restic.ok(&["repair", "index"]);
         let said = restic.ok(&["repair", "snapshots"]);
         let own = Restic::on("restic-0.19", folder).unwrap();
-        assert_eq!(told(&own), told(&restic), "{what}\n{said}\n{:?}", mover.monitor.lines());
+        let (ours, mut theirs) = (told(&own), told(&restic));
+        if what.starts_with("restic-0.14") {
+            // restic writes old trees anew in its own form, and calls what lost nothing repaired.
+            theirs.retain(|snapshot| done.iter().any(|one| snapshot.contains(&one.old.hex())));
+        }
+        assert_eq!(ours, theirs, "{what}\n{said}\n{:?}", mover.monitor.lines());
     }
     for one in &done {
         fs::remove_file(folder.join(format!("snapshots/{}", one.old.hex()))).unwrap();

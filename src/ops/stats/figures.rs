@@ -63,9 +63,8 @@ impl Visitor for Collected<'_> {
         let mut contents = Vec::new();
         for node in &tree.nodes {
             self.count(node, &mut figures)?;
-            if node.kind == NodeKind::File {
-                contents.push((content_key(node), node.size));
-            }
+            // Whatever has no content counts as one more, as restic counts: an empty file, or else a folder.
+            contents.push((content_key(node), node.size));
         }
         let bytes = size_of::<Figures>()
             + 8
