@@ -59,7 +59,9 @@ pub(super) fn load_indexes(repository: &Repository, findings: &Findings<'_>) -> 
         match decoded {
             Ok(packs) => {
                 let mut collected = collected.lock().unwrap_or_else(PoisonError::into_inner);
-                packs.iter().for_each(|pack| *collected.1.entry(pack.id).or_default() += 1);
+                for pack in &packs {
+                    *collected.1.entry(pack.id).or_default() += 1;
+                }
                 collected.0.add(&packs);
             }
             Err(error) if error.kind == ErrorKind::Damaged => {

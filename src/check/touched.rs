@@ -119,7 +119,9 @@ impl Visitor for Collect<'_> {
         self.edges.lock().unwrap_or_else(PoisonError::into_inner).extend(edges);
         if !hits.is_empty() {
             let mut all = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
-            hits.into_iter().for_each(|lost| all.entry(lost).or_default().push(own as u32));
+            for lost in hits {
+                all.entry(lost).or_default().push(own as u32);
+            }
         }
         Ok(())
     }

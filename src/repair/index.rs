@@ -209,7 +209,7 @@ fn read_header(repository: &Repository, id: &Id, bytes: u64) -> Result<Result<In
                 BackendErrorKind::Unreachable | BackendErrorKind::Throttled | BackendErrorKind::Denied => {
                     Err(Error::from(error))
                 }
-                _ => Ok(Err(error.cause.to_string())),
+                _ => Ok(Err(error.cause)),
             },
         }
     };

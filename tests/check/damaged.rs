@@ -119,8 +119,7 @@ fn subsets_read_their_part() {
 
 #[test]
 fn what_restic_finds_in_random_damage_is_found() {
-    let seed = std::process::id() as u64 * 7919 + 1;
-    println!("seed {seed}");
+    let seed = u64::from(std::process::id()) * 7919 + 1;
     let mut dice = Dice(seed);
     let (_source, repository) = one_blob_a_pack();
     for round in 0..scaled(12) {
@@ -143,7 +142,7 @@ fn what_restic_finds_in_random_damage_is_found() {
         }
         fs::write(file, content).unwrap();
         let code = exit_code(copy.path());
-        assert!(code == DAMAGED || code == 0, "round {round}: {code}");
+        assert!(code == DAMAGED || code == 0, "round {round} of seed {seed}: {code}");
         let Some(restic) = Restic::on("restic-0.19", copy.path()) else { return };
         let (clean, _) = restic_summary(&restic);
         assert!(

@@ -89,9 +89,10 @@ fn what_no_snapshot_needs_and_what_is_stored_twice_add_up() {
     let index = repository.path().join("index");
     let hidden = tempfile::tempdir().unwrap();
     fixture::copy_folder(&index, hidden.path());
-    fs::read_dir(&index).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
     let snapshots = repository.path().join("snapshots");
-    fs::read_dir(&snapshots).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
+    for file in [&index, &snapshots].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
     Mover::open(repository.path()).unwrap().backup(source.path()).unwrap();
     fixture::copy_folder(hidden.path(), &index);
     let after = stats(repository.path());

@@ -99,7 +99,9 @@ fn packs_that_are_gone_or_cut_leave_the_index_as_restic_leaves_it() {
 #[test]
 fn an_empty_store_of_packs_is_not_believed() {
     let copy = fixture::copy("restic-0.19");
-    packs(copy.path()).into_iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    for pack in packs(copy.path()) {
+        fs::remove_file(pack).unwrap();
+    }
     let before = content(copy.path());
     let mover = Mover::open(copy.path()).unwrap();
     let error = ops::repair::index(&mover.session(), true).unwrap_err();
@@ -179,8 +181,7 @@ fn damaged_fixtures_come_to_what_restic_makes_of_them() {
 
 #[test]
 fn any_lost_blobs_come_to_what_restic_makes_of_them() {
-    let seed = std::process::id() as u64 * 104_729 + 1;
-    println!("seed {seed}");
+    let seed = u64::from(std::process::id()) * 104_729 + 1;
     let mut dice = Dice(seed);
     let (_source, repository) = one_blob_a_pack();
     for round in 0..scaled(5) {
