@@ -24,22 +24,24 @@ use crate::ops::{self, Limits, Session};
 use crate::pattern::Patterns;
 use crate::random::random_array;
 use crate::report::{Monitor, Operation as Reported};
-use crate::repository::Repository;
 use crate::repository::key::ScryptCost;
 use crate::repository::lock::{LockOptions, REFRESH};
 use crate::repository::open::{Access, Origin};
+use crate::repository::{Id, Repository};
 use crate::restore::select::{Filter, Selection};
 use crate::restore::{Overwrite, RestoreOptions, XattrFilter};
 use crate::signals::Interruption;
 use crate::stores::{self, Surroundings};
 
 mod check;
+mod doctor;
 mod forget;
 mod ls;
 mod prune;
 mod repair;
 mod stats;
 mod unlock;
+mod verify;
 
 /// One run of the program.
 pub struct Sequence<'a> {
@@ -49,6 +51,10 @@ pub struct Sequence<'a> {
     password: Secret,
     locks: LockOptions,
     repository: Option<Arc<Repository>>,
+    /// A backup of this run found an empty source, and created nothing.
+    skipped_empty_source: bool,
+    /// Snapshots that this run saved and that no forget can have removed: a list that lacks one is wrong.
+    saved: Vec<Id>,
 }
 
 /// Runs `operations`.
@@ -62,8 +68,17 @@ pub fn run(
     let holder = Holder::this_process(&Names::read(std::path::Path::new("/")));
     let locks = LockOptions { holder, wait: config.run.lock_wait, refresh: REFRESH };
     let password = config.repository.password.fetch()?;
-    let mut sequence = Sequence { config, around, interruption, password, locks, repository: None };
-    sequence.refuse_what_is_not_built(operations)?;
+    let mut sequence = Sequence {
+        config,
+        around,
+        interruption,
+        password,
+        locks,
+        repository: None,
+        skipped_empty_source: false,
+        saved: Vec::new(),
+    };
+    sequence.check_forget(operations)?;
     sequence.check_patterns()?;
     sequence.jitter()?;
     for operation in operations {
@@ -79,9 +94,15 @@ impl Sequence<'_> {
             Operation::Backup => self.backup(),
             Operation::Restore => self.restore(),
             Operation::Snapshots => self.snapshots(),
-            Operation::Forget => self.forget(),
+            Operation::Forget => {
+                // What was saved may be removed again.
+                self.saved.clear();
+                self.forget()
+            }
             Operation::Prune => self.prune(),
             Operation::Check => self.check(),
+            Operation::Verify => self.verify(),
+            Operation::Doctor => self.doctor(),
             Operation::Unlock => self.unlock(),
             Operation::Stats => self.stats(),
             Operation::Ls => self.ls(),
@@ -96,12 +117,10 @@ impl Sequence<'_> {
         self.around.monitor.as_ref()
     }
 
-    /// Retention is asked for and cannot be done: better no backup at all than one that never forgets.
-    fn refuse_what_is_not_built(&self, operations: &[Operation]) -> Result<()> {
-        if operations.contains(&Operation::Backup) && self.config.maintenance.forget_options.is_some() {
-            return Err(Error::usage("forget is not supported yet")
-                .at("FORGET_OPTIONS")
-                .then("Unset it, and run restic forget on this repository"));
+    /// A forget that does not know what to remove is refused before anything runs.
+    fn check_forget(&self, operations: &[Operation]) -> Result<()> {
+        if operations.contains(&Operation::Forget) && self.config.maintenance.forget {
+            self.forget_request()?;
         }
         Ok(())
     }
@@ -166,7 +185,7 @@ impl Sequence<'_> {
             Repository::open(backend, &self.access())?
         };
         self.require_id(&repository)?;
-        let repository = Arc::new(repository);
+        let repository = Arc::new(repository.with_memory(self.config.performance.memory_bytes));
         self.repository = Some(Arc::clone(&repository));
         Ok(repository)
     }
@@ -214,7 +233,7 @@ impl Sequence<'_> {
         }
         let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
         self.monitor().initialized(&summary);
-        self.repository = Some(Arc::new(repository));
+        self.repository = Some(Arc::new(repository.with_memory(self.config.performance.memory_bytes)));
         Ok(())
     }
 
@@ -229,6 +248,7 @@ impl Sequence<'_> {
     fn backup(&mut self) -> Result<()> {
         if ops::backup::is_empty(&self.config.data_dir)? {
             self.monitor().line("== Directory is empty skipping backup ===");
+            self.skipped_empty_source = true;
             return self.nothing("the source is empty", &self.config.data_dir.display().to_string());
         }
         let repository = self.repository(true)?;
@@ -236,21 +256,26 @@ impl Sequence<'_> {
         let options = self.backup_options()?;
         let backup = ops::backup::run(&self.session(repository), options)?;
         self.monitor().backed_up(&backup.summary);
+        if self.config.maintenance.forget_options.is_none() {
+            self.saved.extend(backup.summary.snapshot_id.iter().filter_map(|id| id.parse::<Id>().ok()));
+        }
         if backup.shrunk {
             self.monitor()
-                .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot");
+                .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot: nothing is forgotten");
         }
         match (backup.summary.errors, self.config.backup.on_partial) {
-            (0, _) => Ok(()),
+            (0, _) => {}
             (errors, Verdict::Accept) => {
                 self.monitor().warn(&format!("{errors} items of the source could not be read"));
-                Ok(())
             }
-            (errors, Verdict::Fail) => Err(Error::new(ErrorKind::Partial, "the snapshot is partial")
-                .at(self.config.data_dir.display().to_string())
-                .because(format!("{errors} items of the source could not be read"))
-                .then("See the lines above; MOVER_PARTIAL=accept takes such backups as done")),
+            (errors, Verdict::Fail) => {
+                return Err(Error::new(ErrorKind::Partial, "the snapshot is partial")
+                    .at(self.config.data_dir.display().to_string())
+                    .because(format!("{errors} items of the source could not be read"))
+                    .then("See the lines above; MOVER_PARTIAL=accept takes such backups as done"));
+            }
         }
+        if backup.shrunk { Ok(()) } else { self.forget_after_backup() }
     }
 
     fn nothing(&self, what: &str, place: &str) -> Result<()> {
@@ -324,7 +349,6 @@ impl Sequence<'_> {
     /// The snapshot that is meant, and which are eligible: host and path filter all but an id.
     fn selected(&self) -> (Selection, Filter) {
         let identity = &self.config.identity;
-        let only = |wanted: &Wanted| wanted.filter().map(|value| vec![value.to_owned()]);
         let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
         (selection(&self.config.snapshot), filter)
     }
@@ -333,7 +357,7 @@ impl Sequence<'_> {
         let Config { restore, performance, .. } = self.config;
         Ok(RestoreOptions {
             target: self.config.data_dir.clone(),
-            subfolder: None,
+            subfolder: self.config.subfolder.clone(),
             delete: restore.delete,
             include: restore.include.clone(),
             overwrite: match restore.overwrite {
@@ -373,6 +397,11 @@ impl Sequence<'_> {
         self.monitor().output(&text);
         Ok(())
     }
+}
+
+/// The filter for one value.
+fn only(wanted: &Wanted) -> Option<Vec<String>> {
+    wanted.filter().map(|value| vec![value.to_owned()])
 }
 
 fn selection(choice: &SnapshotChoice) -> Selection {

@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 6] = [
     &["error", "clock", "random", "host", "pattern", "report"],
     &["backend"],
     &["repository"],
-    &["backup", "restore", "forget", "prune", "check", "repair", "rustic"],
+    &["backup", "restore", "verify", "forget", "prune", "check", "repair", "rustic"],
     &["ops"],
     &["cli", "config", "sequence", "signals", "stores", "volsync", "main", "lib"],
 ];

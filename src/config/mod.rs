@@ -33,6 +33,7 @@ mod text_file;
 pub mod values;
 pub mod variable;
 pub mod variables;
+pub mod verify;
 pub mod zone;
 
 use env::{Lookup, invalid};
@@ -50,6 +51,7 @@ use values::{Parsed, choice, number};
 use variable::Variable;
 #[allow(clippy::wildcard_imports, reason = "the table of names is what this file reads")]
 use variables::*;
+use verify::VerifyConfig;
 use zone::Zones;
 
 /// Everything that a run is told.
@@ -71,12 +73,16 @@ pub struct Config {
     pub snapshot: SnapshotChoice,
     /// Whether `MOVER_SNAPSHOT` was set; stats counts one snapshot only then.
     pub snapshot_is_set: bool,
+    /// The folder of it that is meant, as the snapshot has it; none: all of it.
+    pub subfolder: Option<String>,
     /// What backup does.
     pub backup: BackupConfig,
     /// What restore does.
     pub restore: RestoreConfig,
     /// What forget, prune, check, unlock and repair do.
     pub maintenance: Maintenance,
+    /// What verify asks.
+    pub verify: VerifyConfig,
     /// How the run behaves.
     pub run: RunConfig,
     /// What the run may use.
@@ -237,6 +243,7 @@ impl Config {
         limits: &Limits,
     ) -> Result<Self> {
         let repository = RepositoryConfig::parse(lookup)?;
+        let (snapshot, subfolder) = SnapshotChoice::parse(lookup, operations)?;
         let on_s3 = matches!(repository.url.location, Location::S3(_));
         Ok(Self {
             personality,
@@ -244,11 +251,13 @@ impl Config {
             network: Network::parse(lookup)?,
             data_dir: selection::data_dir(lookup),
             identity: Identity::parse(lookup, operations)?,
-            snapshot: SnapshotChoice::parse(lookup)?,
+            snapshot,
+            subfolder,
             snapshot_is_set: lookup.text(&MOVER_SNAPSHOT)?.is_some(),
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
-            maintenance: Maintenance::parse(lookup)?,
+            maintenance: Maintenance::parse(lookup, operations)?,
+            verify: VerifyConfig::parse(lookup)?,
             run: RunConfig::parse(lookup)?,
             performance: Performance::parse(lookup, limits, on_s3)?,
             output: Output::parse(lookup)?,

@@ -87,7 +87,8 @@ fn values_that_are_set() {
     assert!(config.backup.ignore_inode && config.backup.ignore_ctime);
     assert_eq!((config.backup.read_concurrency, config.backup.max_shrink_percent), (8, Some(90.0)));
     assert_eq!(config.backup.on_partial, Verdict::Accept);
-    assert_eq!(config.maintenance.forget_options.as_deref(), Some("--keep-hourly 3"));
+    let policy = config.maintenance.forget_options.unwrap().policy.to_string();
+    assert_eq!(policy, "keep 3 hourly snapshots");
     assert!(config.restore.delete && !config.restore.sparse);
     assert_eq!((config.restore.overwrite, config.restore.include.len()), (Overwrite::IfNewer, 2));
     let names = ["user.*", "security.capability"].map(str::to_owned).to_vec();
@@ -210,12 +211,13 @@ fn every_kind_of_wrong_value_is_refused() {
 /// Bytes that are no text are refused by every variable that is text, so each of the table is really read.
 #[test]
 fn every_variable_of_the_table_is_read() {
-    const PATHS: [&str; 12] = [
+    const PATHS: [&str; 13] = [
         "RESTIC_REPOSITORY_FILE",
         "RESTIC_PASSWORD_FILE",
         "RESTIC_CACHE_DIR",
         "DATA_DIR",
         "MOVER_CONFIG_DIR",
+        "MOVER_POLICY_FILE",
         "CUSTOM_CA",
         "RESTIC_TLS_CLIENT_CERT",
         "AWS_SHARED_CREDENTIALS_FILE",

@@ -22,6 +22,7 @@ use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Node, NodeKind, Tree};
 use crate::repository::{Id, Repository, in_parallel};
 use crate::restore::select::{Filter, Selection, existing, select};
+use crate::restore::subtree;
 
 /// Text is handed out in pieces of about so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -31,6 +32,8 @@ const AHEAD_BYTES: u64 = 4 << 20;
 /// How to list.
 #[derive(Debug, Clone)]
 pub struct LsOptions {
+    /// Only what is below this folder of the snapshot (restic's `ID:folder`).
+    pub subfolder: Option<String>,
     /// JSON lines instead of paths.
     pub json: bool,
     /// The text goes to a terminal: paths that could control it are quoted, as restic does there.
@@ -64,9 +67,13 @@ pub fn run(
         };
         drop(snapshots);
         let index = repository.load_index()?;
+        let root = match &options.subfolder {
+            Some(folder) => subtree(repository, &index, snapshot.tree, folder)?,
+            None => snapshot.tree,
+        };
         let mut page = Page { session, options, text: Vec::new(), listed: 0 };
         page.head(&id, &snapshot);
-        let listed = walk(repository, &index, snapshot.tree, &mut page);
+        let listed = walk(repository, &index, root, &mut page);
         page.flush();
         listed.map(|()| Outcome::Listed(page.listed))
     })

@@ -18,6 +18,7 @@ use crate::repository::index::Index;
 use crate::repository::lock::LockMode;
 use crate::repository::snapshot::Snapshot;
 use crate::restore::select::{Filter, Selection, select};
+use crate::restore::subtree;
 
 use figures::Collected;
 
@@ -26,6 +27,8 @@ use figures::Collected;
 pub struct StatsOptions {
     /// One snapshot only.
     pub selection: Option<Selection>,
+    /// Of that, only this folder (restic's `ID:folder`).
+    pub subfolder: Option<String>,
     /// Only snapshots that this accepts; an explicit id is never filtered.
     pub filter: Filter,
     /// One JSON object instead of text.
@@ -121,6 +124,11 @@ pub fn stats(session: &Session<'_>, options: &StatsOptions) -> Result<Stats> {
         counted.sort_by_key(|(id, snapshot)| (snapshot.time.instant(), *id));
         session.monitor.phase("loading the index");
         let index = repository.load_index()?;
+        if let Some(folder) = &options.subfolder {
+            for (_, snapshot) in &mut counted {
+                snapshot.tree = subtree(repository, &index, snapshot.tree, folder)?;
+            }
+        }
         let packs = repository.backend().list(FileType::Pack)?;
         let room = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
         session.monitor.phase("reading trees");
@@ -129,7 +137,8 @@ pub fn stats(session: &Session<'_>, options: &StatsOptions) -> Result<Stats> {
             Collected::walk(repository, &index, &roots, session.limits.threads, room, session.stop)?;
         let mut stats = Stats::default();
         collected.add_up(&index, counted, &mut stats)?;
-        stats.whole = whole(&index, (count == stats.snapshots.len()).then_some(stats.needed));
+        let all_counted = count == stats.snapshots.len() && options.subfolder.is_none();
+        stats.whole = whole(&index, all_counted.then_some(stats.needed));
         stats.whole.version = repository.config().version;
         stats.whole.packs = packs.len() as u64;
         stats.whole.pack_bytes = packs.iter().map(|pack| pack.bytes).sum();

@@ -185,7 +185,7 @@ impl<'a> Store<'a> {
         open.append(id, Sealer::bound(json.len()), |tail| {
             sealer.seal(BlobType::Tree, &id, &json, tail, random)
         })?;
-        if open.len() >= PACK_BYTES || open.is_header_full() {
+        if open.len() + open.header_bytes() >= PACK_BYTES {
             self.close(&mut state)?;
         }
         Ok(id)

@@ -13,8 +13,8 @@ use super::run::Status;
 use super::sink::{Sinks, printable};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, TextMonitor,
-    format, lock,
+    BackupSummary, CheckSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary,
+    RestoreSummary, TextMonitor, format, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -139,6 +139,16 @@ impl Monitor for ProgressMonitor {
     fn checked(&self, summary: &CheckSummary) {
         self.end();
         self.text.checked(summary);
+    }
+
+    fn pruned(&self, summary: &PruneSummary) {
+        self.end();
+        self.text.pruned(summary);
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        self.text.forgotten(summary);
     }
 
     fn failed(&self, error: &Error) {

@@ -11,7 +11,8 @@ use super::run::Run;
 use super::sink::Sinks;
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, CheckSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lines, lock,
+    BackupSummary, CheckSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary,
+    RestoreSummary, lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -118,6 +119,18 @@ impl Monitor for TextMonitor {
         if summary.errors == 0 {
             self.line("no errors were found");
         }
+    }
+
+    fn pruned(&self, summary: &PruneSummary) {
+        self.end();
+        for line in lines::pruned(summary) {
+            self.line(&line);
+        }
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        lines::forgotten(summary).into_iter().for_each(|line| self.line(&line));
     }
 
     fn failed(&self, error: &Error) {

@@ -285,6 +285,12 @@ impl IndexBuilder {
         }
     }
 
+    /// Memory that it needs so far, without spare room, in bytes.
+    #[must_use]
+    pub fn needed_bytes(&self) -> u64 {
+        (self.index.len() * ENTRY_BYTES + self.index.packs.len() * size_of::<Id>()) as u64
+    }
+
     /// Sorts, drops what is listed twice, and gives spare memory back.
     #[must_use]
     pub fn finish(mut self) -> Index {

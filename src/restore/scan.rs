@@ -331,11 +331,12 @@ impl<'a> Scan<'a> {
         self.want(dir);
         let content = if node.kind == NodeKind::File { self.content(node)? } else { Content::none() };
         let link = self.link(dir, node)?;
+        let kept = self.keeps(node, standing);
         if first {
-            self.count(node, &content, standing, link.is_some());
+            self.count(node, &content, standing, link.is_some(), kept);
         }
         let Some(batch) = batch else { return Ok(()) };
-        if self.keeps(node, standing) {
+        if kept {
             self.run.figures.files_skipped.add(1);
             let bytes = if link.is_some() { 0 } else { content.bytes };
             self.run.figures.bytes_skipped.add(bytes);
@@ -390,7 +391,14 @@ impl<'a> Scan<'a> {
         Ok(content)
     }
 
-    fn count(&mut self, node: &Node, content: &Content, standing: Option<Standing>, is_link: bool) {
+    fn count(
+        &mut self,
+        node: &Node,
+        content: &Content,
+        standing: Option<Standing>,
+        is_link: bool,
+        kept: bool,
+    ) {
         let progress = self.run.monitor.progress();
         progress.files_total.add(1);
         self.needs.entries += u64::from(standing.is_none() && !is_link);
@@ -398,6 +406,9 @@ impl<'a> Scan<'a> {
             return;
         }
         progress.bytes_total.add(content.bytes);
+        if kept {
+            return;
+        }
         let needed = (content.bytes - content.hole_bytes).next_multiple_of(self.block_bytes);
         let there = standing.filter(|standing| standing.may_be(node));
         self.needs.bytes += needed.saturating_sub(there.map_or(0, |standing| standing.allocated_bytes));
@@ -491,7 +502,7 @@ impl Content {
 }
 
 /// The tree of a folder inside a snapshot (`ID:folder`).
-pub(super) fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -> Result<Id> {
+pub fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -> Result<Id> {
     let mut opener = repository.opener()?;
     let mut at = tree;
     for part in folder.split('/').filter(|part| !part.is_empty() && *part != ".") {

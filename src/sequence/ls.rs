@@ -13,7 +13,12 @@ impl Sequence<'_> {
         let (selection, filter) = self.selected();
         let output = &self.config.output;
         let terminal = std::io::stdout().is_terminal();
-        let options = LsOptions { json: output.json, terminal, zone: output.zones.shown.clone() };
+        let options = LsOptions {
+            subfolder: self.config.subfolder.clone(),
+            json: output.json,
+            terminal,
+            zone: output.zones.shown.clone(),
+        };
         match ops::ls::run(&self.session(repository), &selection, &filter, &options)? {
             Outcome::Listed(_) => Ok(()),
             Outcome::NothingEligible => {

@@ -20,6 +20,7 @@ impl Sequence<'_> {
         let tags = &identity.tags;
         let options = StatsOptions {
             selection: self.config.snapshot_is_set.then(|| super::selection(snapshot)),
+            subfolder: self.config.subfolder.clone(),
             filter: Filter {
                 hosts: only(&identity.host, identity.host_is_set),
                 paths: only(&identity.path, identity.path_is_set),

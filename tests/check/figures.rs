@@ -18,6 +18,7 @@ const MODES: [&str; 3] = ["restore-size", "files-by-contents", "raw-data"];
 
 fn options(selection: Option<&str>) -> StatsOptions {
     StatsOptions {
+        subfolder: None,
         selection: selection.map(|id| Selection::Id(id.to_owned())),
         filter: Filter::default(),
         json: true,

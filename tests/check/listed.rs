@@ -12,7 +12,8 @@ use crate::support::restic::Restic;
 
 fn ours(folder: &std::path::Path, id: &str, json: bool, zone: &str) -> String {
     let mover = Mover::open(folder).unwrap();
-    let options = LsOptions { json, terminal: false, zone: TimeZone::get(zone).unwrap() };
+    let (id, subfolder) = id.split_once(':').map_or((id, None), |(id, folder)| (id, Some(folder.to_owned())));
+    let options = LsOptions { subfolder, json, terminal: false, zone: TimeZone::get(zone).unwrap() };
     let selection = Selection::Id(id.to_owned());
     let listed = ops::ls::run(&mover.session(), &selection, &Filter::default(), &options).unwrap();
     let text = mover.monitor.lines().concat();
@@ -49,12 +50,25 @@ fn every_fixture_is_listed_as_restic_lists_it() {
 }
 
 #[test]
+fn a_folder_of_a_snapshot_is_listed_from_there() {
+    let copy = fixture::copy("restic-0.19");
+    let Some(restic) = Restic::on("restic-0.19", copy.path()) else { return };
+    for folder in ["dir", "/dir/nested", "/"] {
+        for (snapshot, json) in restic.snapshots().iter().zip([true, false]) {
+            let named = format!("{}:{folder}", snapshot["id"].as_str().unwrap());
+            let arguments: &[&str] = if json { &["ls", "--json", &named] } else { &["ls", &named] };
+            assert_eq!(ours(copy.path(), &named, json, "UTC"), restic.ok(arguments), "{folder}");
+        }
+    }
+}
+
+#[test]
 fn nothing_eligible_is_told_and_is_no_failure() {
     for version in [1, 2] {
         let empty = tempfile::tempdir().unwrap();
         mover::create(empty.path(), version);
         let mover = Mover::open(empty.path()).unwrap();
-        let options = LsOptions { json: false, terminal: false, zone: TimeZone::UTC };
+        let options = LsOptions { subfolder: None, json: false, terminal: false, zone: TimeZone::UTC };
         let latest = Selection::Latest { as_of: None, back: 0 };
         let listed = ops::ls::run(&mover.session(), &latest, &Filter::default(), &options).unwrap();
         assert_eq!(listed, Outcome::NothingEligible);
@@ -66,7 +80,7 @@ fn nothing_eligible_is_told_and_is_no_failure() {
 fn names_that_control_a_terminal_are_quoted_there() {
     let copy = fixture::copy("restic-0.19");
     let mover = Mover::open(copy.path()).unwrap();
-    let options = LsOptions { json: false, terminal: true, zone: TimeZone::UTC };
+    let options = LsOptions { subfolder: None, json: false, terminal: true, zone: TimeZone::UTC };
     let latest = Selection::Latest { as_of: None, back: 0 };
     ops::ls::run(&mover.session(), &latest, &Filter::default(), &options).unwrap();
     let text = mover.monitor.lines().concat();

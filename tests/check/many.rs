@@ -38,8 +38,13 @@ fn ten_thousand_snapshots_cost_ten_thousand_small_reads() {
     assert_eq!((summary.errors, mover.monitor.problems()), (0, Vec::new()));
     let reads = (count(Request::Read) - before.0, count(Request::ReadRange) - before.1);
     assert!(reads.0 < SNAPSHOTS as u64 + 20 && reads.1 < 10, "{reads:?}");
-    let options =
-        StatsOptions { selection: None, filter: Filter::default(), json: false, zone: TimeZone::UTC };
+    let options = StatsOptions {
+        selection: None,
+        subfolder: None,
+        filter: Filter::default(),
+        json: false,
+        zone: TimeZone::UTC,
+    };
     let stats = ops::stats::stats(&mover.session(), &options).unwrap();
     assert_eq!(stats.snapshots.len(), SNAPSHOTS);
     assert_eq!(stats.restore_bytes, 7 * SNAPSHOTS as u64);

@@ -18,6 +18,7 @@ use volmover::clock::{Clock, SystemClock};
 use volmover::error::Result;
 use volmover::host::{Holder, Names};
 use volmover::ops::backup::{Backup, BackupOptions};
+use volmover::ops::prune::{PruneOptions, UnusedMax};
 use volmover::ops::restore::Outcome;
 use volmover::ops::{self, Limits, Session};
 use volmover::random::SystemRandom;
@@ -186,6 +187,18 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         tree_zone: TimeZone::UTC,
         zone: TimeZone::UTC,
         shrink_percent_max: None,
+        dry_run: false,
+    }
+}
+
+/// A prune that leaves nothing unused and lets small packs be.
+pub fn prune_options(pack_bytes: usize) -> PruneOptions {
+    PruneOptions {
+        unused_max: UnusedMax::Percent(0.0),
+        repack_bytes_max: None,
+        repack_below_bytes: Some(1),
+        pack_bytes,
+        expected: Vec::new(),
         dry_run: false,
     }
 }
