@@ -49,6 +49,7 @@
 
 pub mod backend;
 pub mod backup;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -59,6 +60,7 @@ pub mod ops;
 pub mod pattern;
 pub mod prune;
 pub mod random;
+pub mod repair;
 pub mod report;
 pub mod repository;
 pub mod restore;

@@ -349,10 +349,9 @@ impl Sequence<'_> {
             );
         }
         self.monitor().begin(Reported::Restore);
-        let Config { identity, output, restore, data_dir, personality, .. } = self.config;
+        let Config { output, restore, data_dir, personality, .. } = self.config;
         self.say(Line::RestoreOptions { delete: restore.delete });
-        let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
-        let selection = selection(&self.config.snapshot);
+        let (selection, filter) = self.selected();
         let options = self.restore_options(repository.backend().connections())?;
         let session = self.session(repository);
         let shown =
@@ -373,6 +372,13 @@ impl Sequence<'_> {
                 self.nothing("no eligible snapshot", &self.config.repository.url.to_string())
             }
         }
+    }
+
+    /// The snapshot that is meant, and which are eligible: host and path filter all but an id.
+    fn selected(&self) -> (Selection, Filter) {
+        let identity = &self.config.identity;
+        let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
+        (selection(&self.config.snapshot), filter)
     }
 
     fn restore_options(&self, connections: usize) -> Result<RestoreOptions> {

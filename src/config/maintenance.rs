@@ -111,11 +111,15 @@ fn unused(text: &str) -> Parsed<UnusedMax> {
 }
 
 fn subset(text: &str) -> Parsed<CheckReading> {
-    let accepted = || "a share such as 5%, a part such as 1/7, or a size such as 500M".to_owned();
+    let accepted =
+        || "a share such as 5%, a part such as 1/7 (of at most 256), or a size such as 500M".to_owned();
     if let Some((part, parts)) = text.split_once('/') {
         let count = |text: &str| values::number(text, 1..=u64::from(u32::MAX)).ok();
         return match (count(part), count(parts)) {
-            (Some(part), Some(parts)) if part <= parts => Ok(CheckReading::Part { part, parts }),
+            // A part is told by one byte of an id: a 257th would never hold a pack.
+            (Some(part), Some(parts)) if part <= parts && parts <= 256 => {
+                Ok(CheckReading::Part { part, parts })
+            }
             _ => Err(accepted()),
         };
     }
@@ -142,7 +146,7 @@ mod tests {
         assert_eq!(subset("2/7"), Ok(CheckReading::Part { part: 2, parts: 7 }));
         assert_eq!(subset("5%"), Ok(CheckReading::Percent(5.0)));
         assert_eq!(subset("1M"), Ok(CheckReading::Bytes(1 << 20)));
-        for bad in ["0/7", "8/7", "1/", "/", "0%", "101%", "0", "some"] {
+        for bad in ["0/7", "8/7", "1/257", "1/", "/", "0%", "101%", "0", "some"] {
             assert!(subset(bad).is_err(), "{bad}");
         }
     }

@@ -71,6 +71,8 @@ pub struct Config {
     pub identity: Identity,
     /// Which snapshot is restored.
     pub snapshot: SnapshotChoice,
+    /// Whether `MOVER_SNAPSHOT` was set; stats counts one snapshot only then.
+    pub snapshot_is_set: bool,
     /// The folder of it that is meant, as the snapshot has it; none: all of it.
     pub subfolder: Option<String>,
     /// What backup does.
@@ -251,6 +253,7 @@ impl Config {
             identity: Identity::parse(lookup, operations)?,
             snapshot,
             subfolder,
+            snapshot_is_set: lookup.text(&MOVER_SNAPSHOT)?.is_some(),
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
             maintenance: Maintenance::parse(lookup, operations)?,

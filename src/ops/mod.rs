@@ -9,12 +9,16 @@ use crate::repository::Repository;
 use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
+pub mod check;
 pub mod doctor;
 pub mod forget;
 pub mod init;
+pub mod ls;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod snapshots;
+pub mod stats;
 pub mod unlock;
 pub mod verify;
 

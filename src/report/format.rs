@@ -74,6 +74,24 @@ pub fn table_time(seconds: i64, zone: &TimeZone) -> String {
     }
 }
 
+/// A mode as Go prints it: a letter for each of its own bits (`d`, `L`, `u` for setuid …), or `-`, then
+/// the permissions.
+#[must_use]
+pub fn go_mode(mode: u32) -> String {
+    let mut text: String = (19..=31)
+        .rev()
+        .zip("dalTLDpSugct?".chars())
+        .filter(|(bit, _)| mode >> bit & 1 == 1)
+        .map(|(_, c)| c)
+        .collect();
+    if text.is_empty() {
+        text.push('-');
+    }
+    let bits = (0..9).rev().zip("rwxrwxrwx".chars());
+    text.extend(bits.map(|(bit, c)| if mode >> bit & 1 == 1 { c } else { '-' }));
+    text
+}
+
 /// A zone's name below a table: `Europe/Berlin`; of a zone without one, its abbreviation at `now`.
 #[must_use]
 pub fn zone_name(zone: &TimeZone, now: Timestamp) -> String {
@@ -147,6 +165,23 @@ mod tests {
         assert_eq!(go_time(0, 0, -12_600, &TimeZone::UTC), "1969-12-31 20:30:00 -0330 -0330");
         // Out of range of any calendar: ours.
         assert_eq!(go_time(i64::MAX, 0, 0, &TimeZone::UTC), "9223372036854775807 s after 1970");
+    }
+
+    // Printed by `restic ls --json` 0.19.1.
+    #[test]
+    fn modes_show_their_bits() {
+        for (mode, text) in [
+            (0, "----------"),
+            (420, "-rw-r--r--"),
+            (2_147_484_141, "drwxr-xr-x"),
+            (2_148_532_735, "dtrwxrwxrwx"),
+            (134_218_239, "Lrwxrwxrwx"),
+            (69_206_436, "Dcrw-r--r--"),
+            (8_389_101, "urwxr-xr-x"),
+            (33_554_848, "prw-r-----"),
+        ] {
+            assert_eq!(go_mode(mode), text);
+        }
     }
 
     #[test]

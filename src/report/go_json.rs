@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 /// One JSON line, without its newline.
-pub(super) fn line(value: &impl Serialize) -> String {
+pub(crate) fn line(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, GoFormatter);
     // Objects with text keys, written to memory, cannot fail; an empty line is the least of all evils.

@@ -14,8 +14,8 @@ use super::run::{Run, Status};
 use super::sink::{Sinks, clip};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
-    go_json, lines, lock,
+    BackupSummary, CheckSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary,
+    RestoreSummary, go_json, lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -78,6 +78,15 @@ impl Monitor for JsonMonitor {
         self.sinks.out_text(text);
     }
 
+    fn output_bytes(&self, bytes: &[u8]) {
+        self.sinks.out_bytes(bytes);
+    }
+
+    fn problem(&self, text: &str) {
+        let message = clip(text, FIELD_BYTES_MAX);
+        self.sinks.err_line(&go_json::line(&Problem { message_type: "error", message }));
+    }
+
     fn log(&self, text: &str) {
         self.sinks.err_line(text);
     }
@@ -94,6 +103,11 @@ impl Monitor for JsonMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.sinks.out_line(&restore_line(summary));
+    }
+
+    fn checked(&self, summary: &CheckSummary) {
+        self.end();
+        self.sinks.out_line(&check_line(summary));
     }
 
     fn pruned(&self, summary: &PruneSummary) {
@@ -273,6 +287,32 @@ fn backup_line(s: &BackupSummary) -> String {
         snapshot_id: s.snapshot_id.as_deref(),
         dry_run: s.dry_run,
         ignored: s.ignored,
+    })
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    message_type: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct CheckDone<'a> {
+    message_type: &'static str,
+    num_errors: u64,
+    /// `null` when there are none, as restic's is.
+    broken_packs: Option<&'a [String]>,
+    suggest_repair_index: bool,
+    suggest_prune: bool,
+}
+
+fn check_line(s: &CheckSummary) -> String {
+    go_json::line(&CheckDone {
+        message_type: "summary",
+        num_errors: s.errors,
+        broken_packs: (!s.broken_packs.is_empty()).then_some(s.broken_packs.as_slice()),
+        suggest_repair_index: s.suggest_repair_index,
+        suggest_prune: s.suggest_prune,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 
 pub mod format;
-mod go_json;
+pub(crate) mod go_json;
 pub mod json;
 pub mod lines;
 pub mod log;
@@ -29,7 +29,7 @@ pub use json::JsonMonitor;
 pub use progress::ProgressMonitor;
 pub use record::{RecordingMonitor, SilentMonitor};
 pub use sink::Sinks;
-pub use summary::{BackupSummary, ForgetSummary, InitSummary, PruneSummary, RestoreSummary};
+pub use summary::{BackupSummary, CheckSummary, ForgetSummary, InitSummary, PruneSummary, RestoreSummary};
 pub use text::TextMonitor;
 
 /// A count that many threads add to.
@@ -123,6 +123,15 @@ pub trait Monitor: Send + Sync {
     fn output(&self, text: &str) {
         self.line(text);
     }
+    /// The same for bytes: paths need not be UTF-8, and a script must get the very name.
+    fn output_bytes(&self, bytes: &[u8]) {
+        self.output(&String::from_utf8_lossy(bytes));
+    }
+    /// A fault of the repository that was found, or what to do about it: a line to stderr; in JSON an object
+    /// of restic's type `error`.
+    fn problem(&self, text: &str) {
+        self.warn(text);
+    }
     /// A log event of one line, to stderr.
     fn log(&self, _text: &str) {}
     /// A repository was created.
@@ -131,6 +140,8 @@ pub trait Monitor: Send + Sync {
     fn backed_up(&self, _summary: &BackupSummary) {}
     /// A restore is done.
     fn restored(&self, _summary: &RestoreSummary) {}
+    /// A check is done.
+    fn checked(&self, _summary: &CheckSummary) {}
     /// A prune is done.
     fn pruned(&self, _summary: &PruneSummary) {}
     /// A forget is done.

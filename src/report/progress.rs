@@ -13,8 +13,8 @@ use super::run::Status;
 use super::sink::{Sinks, printable};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
-    TextMonitor, format, lock,
+    BackupSummary, CheckSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary,
+    RestoreSummary, TextMonitor, format, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -110,6 +110,14 @@ impl Monitor for ProgressMonitor {
         self.print(|to| to.output(text));
     }
 
+    fn output_bytes(&self, bytes: &[u8]) {
+        self.print(|to| to.output_bytes(bytes));
+    }
+
+    fn problem(&self, text: &str) {
+        self.print(|to| to.problem(text));
+    }
+
     fn log(&self, text: &str) {
         self.print(|to| to.log(text));
     }
@@ -126,6 +134,11 @@ impl Monitor for ProgressMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.text.restored(summary);
+    }
+
+    fn checked(&self, summary: &CheckSummary) {
+        self.end();
+        self.text.checked(summary);
     }
 
     fn pruned(&self, summary: &PruneSummary) {

@@ -51,6 +51,7 @@ pub struct RecordingMonitor {
     restores: Mutex<Vec<RestoreSummary>>,
     forgets: Mutex<Vec<ForgetSummary>>,
     errors: Mutex<Vec<Error>>,
+    problems: Mutex<Vec<String>>,
 }
 
 impl RecordingMonitor {
@@ -96,6 +97,12 @@ impl RecordingMonitor {
         lock(&self.restores).clone()
     }
 
+    /// The faults that were found, and advice.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        lock(&self.problems).clone()
+    }
+
     /// The forgets done.
     #[must_use]
     pub fn forget_summaries(&self) -> Vec<ForgetSummary> {
@@ -132,6 +139,10 @@ impl Monitor for RecordingMonitor {
 
     fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    fn problem(&self, text: &str) {
+        lock(&self.problems).push(text.to_owned());
     }
 
     fn begin(&self, _operation: Operation) {

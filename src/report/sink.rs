@@ -41,19 +41,26 @@ impl Sinks {
 
     /// One line to stdout.
     pub(super) fn out_line(&self, text: &str) {
-        write_whole(&self.out, &one_line(text));
+        write_whole(&self.out, one_line(text).as_bytes());
     }
 
     /// One line to stderr.
     pub(super) fn err_line(&self, text: &str) {
-        write_whole(&self.err, &one_line(text));
+        write_whole(&self.err, one_line(text).as_bytes());
     }
 
     /// A text of any number of lines to stdout, as it is.
     pub(super) fn out_text(&self, text: &str) {
         if !text.is_empty() {
             let newline = if text.ends_with('\n') { "" } else { "\n" };
-            write_whole(&self.out, &format!("{text}{newline}"));
+            write_whole(&self.out, format!("{text}{newline}").as_bytes());
+        }
+    }
+
+    /// Bytes to stdout, as they are.
+    pub(super) fn out_bytes(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            write_whole(&self.out, bytes);
         }
     }
 }
@@ -114,9 +121,9 @@ fn one_line(text: &str) -> String {
     line
 }
 
-fn write_whole(stream: &Mutex<Box<dyn Write + Send>>, text: &str) {
+fn write_whole(stream: &Mutex<Box<dyn Write + Send>>, bytes: &[u8]) {
     let mut stream = lock(stream);
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    let _ = stream.write_all(bytes).and_then(|()| stream.flush());
 }
 
 #[cfg(test)]

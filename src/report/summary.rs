@@ -156,3 +156,18 @@ pub struct InitSummary {
     /// The repository's URL, without any password.
     pub location: String,
 }
+
+/// What a check came to, as `restic check --json` sums it up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckSummary {
+    /// Faults found.
+    pub errors: u64,
+    /// Ids of packs whose bytes are not what they should be.
+    pub broken_packs: Vec<String>,
+    /// The index must be rebuilt before anything else.
+    pub suggest_repair_index: bool,
+    /// Packs of the index are missing in the store; not told in JSON.
+    pub packs_gone: bool,
+    /// Prune would tidy up.
+    pub suggest_prune: bool,
+}

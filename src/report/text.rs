@@ -11,8 +11,8 @@ use super::run::Run;
 use super::sink::Sinks;
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
-    lines, lock,
+    BackupSummary, CheckSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary,
+    RestoreSummary, lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -84,6 +84,14 @@ impl Monitor for TextMonitor {
         self.sinks.out_text(text);
     }
 
+    fn output_bytes(&self, bytes: &[u8]) {
+        self.sinks.out_bytes(bytes);
+    }
+
+    fn problem(&self, text: &str) {
+        self.sinks.err_line(text);
+    }
+
     fn log(&self, text: &str) {
         self.sinks.err_line(text);
     }
@@ -104,6 +112,13 @@ impl Monitor for TextMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.line(&lines::restored(summary));
+    }
+
+    fn checked(&self, summary: &CheckSummary) {
+        self.end();
+        if summary.errors == 0 {
+            self.line("no errors were found");
+        }
     }
 
     fn pruned(&self, summary: &PruneSummary) {

@@ -186,26 +186,37 @@ impl Repository {
         load::index(self, self.memory_bytes)
     }
 
-    /// A blob's plaintext, fetched on its own.
+    /// A blob's plaintext, fetched on its own; from another pack when one copy is bad.
     pub fn read_blob(&self, index: &Index, kind: BlobType, id: &Id, opener: &mut Opener) -> Result<Vec<u8>> {
-        let location = index.lookup(kind, id).ok_or_else(|| missing_blob(kind, id))?;
+        let mut failure = missing_blob(kind, id);
+        for location in index.locations(kind, id) {
+            match self.read_place(kind, id, &location, opener) {
+                Err(error) if error.kind == ErrorKind::Damaged => failure = error,
+                read => return read,
+            }
+        }
+        Err(failure)
+    }
+
+    fn read_place(
+        &self,
+        kind: BlobType,
+        id: &Id,
+        location: &Location,
+        opener: &mut Opener,
+    ) -> Result<Vec<u8>> {
         let Location { pack, extent } = location;
-        let sealed = self.backend.read_range(
-            FileType::Pack,
-            &pack.hex(),
-            u64::from(extent.offset),
-            extent.length as usize,
-        );
-        let sealed = match sealed {
+        let (offset, length) = (u64::from(extent.offset), extent.length as usize);
+        let sealed = match self.backend.read_range(FileType::Pack, &pack.hex(), offset, length) {
             Err(error) if error.kind == BackendErrorKind::NotFound => {
-                return Err(missing_file(FileType::Pack, &pack));
+                return Err(missing_file(FileType::Pack, pack));
             }
             read => read?,
         };
         let mut plain = Vec::new();
         opener
             .open(id, &sealed, extent.plain_length, &mut plain)
-            .map_err(|cause| damaged_blob(kind, id, &pack, &cause))?;
+            .map_err(|cause| damaged_blob(kind, id, pack, &cause))?;
         Ok(plain)
     }
 

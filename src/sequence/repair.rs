@@ -1,16 +1,24 @@
-//! `repair-index` and `repair-snapshots`: configuration to options.
+//! `repair-index` and `repair-snapshots`: configuration to options. A dry run is the default.
 
 use super::Sequence;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::ops;
+use crate::report::Operation as Reported;
 
 impl Sequence<'_> {
-    #[expect(clippy::unused_self, reason = "not built yet")]
     pub(super) fn repair_index(&mut self) -> Result<()> {
-        Err(Error::usage("operation not supported yet").at("repair-index"))
+        let repository = self.repository(false)?;
+        self.monitor().begin(Reported::Other);
+        ops::repair::index(&self.session(repository), self.repairs()).map(|_| ())
     }
 
-    #[expect(clippy::unused_self, reason = "not built yet")]
     pub(super) fn repair_snapshots(&mut self) -> Result<()> {
-        Err(Error::usage("operation not supported yet").at("repair-snapshots"))
+        let repository = self.repository(false)?;
+        self.monitor().begin(Reported::Other);
+        ops::repair::snapshots(&self.session(repository), self.repairs()).map(|_| ())
+    }
+
+    fn repairs(&self) -> bool {
+        self.config.maintenance.repair && !self.config.run.dry_run
     }
 }

@@ -1,11 +1,36 @@
-//! `stats`: configuration to options.
+//! `stats`: configuration to options. It sees everything; a variable that is set narrows it.
 
 use super::Sequence;
-use crate::error::{Error, Result};
+use crate::config::Config;
+use crate::config::selection::Wanted;
+use crate::error::Result;
+use crate::ops;
+use crate::ops::stats::StatsOptions;
+use crate::report::Operation as Reported;
+use crate::restore::select::Filter;
 
 impl Sequence<'_> {
-    #[expect(clippy::unused_self, reason = "not built yet")]
     pub(super) fn stats(&mut self) -> Result<()> {
-        Err(Error::usage("operation not supported yet").at("stats"))
+        let repository = self.repository(false)?;
+        self.monitor().begin(Reported::Other);
+        let Config { identity, output, snapshot, .. } = self.config;
+        let only = |wanted: &Wanted, is_set: bool| {
+            wanted.filter().filter(|_| is_set).map(|value| vec![value.to_owned()])
+        };
+        let tags = &identity.tags;
+        let options = StatsOptions {
+            selection: self.config.snapshot_is_set.then(|| super::selection(snapshot)),
+            subfolder: self.config.subfolder.clone(),
+            filter: Filter {
+                hosts: only(&identity.host, identity.host_is_set),
+                paths: only(&identity.path, identity.path_is_set),
+                tags: if tags.is_empty() { Vec::new() } else { vec![tags.clone()] },
+            },
+            json: output.json,
+            zone: output.zones.shown.clone(),
+        };
+        let text = ops::stats::run(&self.session(repository), &options)?;
+        self.monitor().output(&text);
+        Ok(())
     }
 }
