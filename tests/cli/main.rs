@@ -7,6 +7,7 @@
 mod call;
 mod configuration;
 mod folders;
+mod forgets;
 mod locked;
 mod runs;
 #[path = "../support/s3.rs"]

@@ -64,10 +64,12 @@ impl Dice {
 
 /// A list: runs of steps with gaps, turns of the clock, ends of months, same seconds, the future.
 fn list(dice: &mut Dice, now: i64) -> Vec<Snapshot> {
-    let zones: Vec<TimeZone> = (0..=dice.roll(3)).map(|_| TimeZone::get(dice.one_of(&ZONES)).unwrap()).collect();
+    let zones: Vec<TimeZone> =
+        (0..=dice.roll(3)).map(|_| TimeZone::get(dice.one_of(&ZONES)).unwrap()).collect();
     let step = [600, 3600, 3 * 3600, DAY, 5 * DAY, 20 * DAY, 150 * DAY][dice.roll(7) as usize];
     // 2024-03-31 01:00 and 2024-10-27 01:00 in UTC: the clocks of Europe turn.
-    let mut time = [now, now + 40 * DAY, 1_711_846_800, 1_729_990_800, dice.within(0..now)][dice.roll(5) as usize];
+    let mut time =
+        [now, now + 40 * DAY, 1_711_846_800, 1_729_990_800, dice.within(0..now)][dice.roll(5) as usize];
     let hosts = &["a", "b", "host c"][..=dice.roll(3) as usize];
     let mut list = Vec::new();
     let mut used = std::collections::BTreeSet::new();
@@ -195,7 +197,10 @@ fn compare(list: &List, restic: &Restic, zone: &TimeZone, options: &str, place: 
         Err(error) => {
             let line = "refusing to delete last snapshot of snapshot group";
             assert!(error.to_string().starts_with(line), "{place}: {error}");
-            assert!(errors.contains(line) && json.status.code() == Some(1), "{place}: we refuse: {error}\n{errors}");
+            assert!(
+                errors.contains(line) && json.status.code() == Some(1),
+                "{place}: we refuse: {error}\n{errors}"
+            );
             return false;
         }
     };
@@ -253,10 +258,14 @@ fn any_policy_on_any_list() {
         let zone = TimeZone::get(name).unwrap();
         for number in 0..POLICIES {
             let options = policy(&mut dice);
-            let Ok(parsed) = volmover::forget::options::ForgetOptions::parse(&options, "FORGET_OPTIONS") else {
+            let Ok(parsed) = volmover::forget::options::ForgetOptions::parse(&options, "FORGET_OPTIONS")
+            else {
                 let words: Vec<&str> = options.split(' ').collect();
                 let error = restic.run(&[&["forget", "--no-lock"], &words[..]].concat());
-                assert!(String::from_utf8_lossy(&error.stderr).contains("no policy was specified"), "{options}");
+                assert!(
+                    String::from_utf8_lossy(&error.stderr).contains("no policy was specified"),
+                    "{options}"
+                );
                 continue;
             };
             assert!(parsed.dry_run);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use volmover::backend::fault::{Fault, Rule};
+use volmover::backend::memory::MemoryBackend;
 use volmover::backend::record::Request;
-use volmover::backend::{BackendErrorKind, FileType};
+use volmover::backend::{Backend, BackendErrorKind, FileType};
 use volmover::clock::SystemClock;
 use volmover::error::{ErrorKind, Result};
 use volmover::forget::options::ForgetOptions;
@@ -19,7 +20,14 @@ use super::support::mover::{self, Mover};
 use super::support::restic::Restic;
 
 fn request(choice: Choice) -> ForgetRequest {
-    ForgetRequest { choice, dry_run: false, unless_tagged: None, json: false, zone: TimeZone::UTC, prune: None }
+    ForgetRequest {
+        choice,
+        dry_run: false,
+        unless_tagged: None,
+        json: false,
+        zone: TimeZone::UTC,
+        prune: None,
+    }
 }
 
 fn policy(options: &str) -> ForgetRequest {
@@ -56,7 +64,7 @@ fn what_a_policy_does_not_keep_is_gone_and_named() {
         let would = run(&list.mover, &dry).unwrap();
         assert_eq!((left(&list).len(), would.removed.len(), would.dry_run), (9, 5, true));
         let lines = list.mover.monitor.lines();
-        assert_eq!(lines.last().unwrap().matches(' ').count(), 4, "{lines:?}");
+        assert_eq!(lines[lines.len() - 2].matches(' ').count(), 4, "{lines:?}");
         let summary = run(&list.mover, &policy("--keep-daily 4")).unwrap();
         let mut removed = summary.removed.clone();
         removed.sort_by_key(|id| all.iter().position(|other| other == id));
@@ -81,7 +89,11 @@ fn an_empty_repository_is_fine() {
 fn the_last_snapshot_of_a_group_stays() {
     let list = List::new();
     days(&list, 3);
-    list.write(&Snapshot { hostname: "other".to_owned(), tags: vec!["x".to_owned()], ..at("2024-02-01T00:00:00Z") });
+    list.write(&Snapshot {
+        hostname: "other".to_owned(),
+        tags: vec!["x".to_owned()],
+        ..at("2024-02-01T00:00:00Z")
+    });
     let error = run(&list.mover, &policy("--keep-tag x")).unwrap_err();
     assert_eq!(error.kind.exit_code(), 1);
     let line = "refusing to delete last snapshot of snapshot group \"host volsync, path [/data]\"";
@@ -98,14 +110,16 @@ fn the_last_snapshot_of_a_group_stays() {
 
 #[test]
 fn a_store_that_denies_is_named_and_the_others_go() {
-    for (kind, advice) in
-        [(BackendErrorKind::Denied, "append-only or locks its objects"), (BackendErrorKind::Other, "Run forget again")]
-    {
+    for (kind, advice) in [
+        (BackendErrorKind::Denied, "append-only or locks its objects"),
+        (BackendErrorKind::Other, "Run forget again"),
+    ] {
         let list = List::new();
         let all = days(&list, 6);
         let fault = Arc::new(Fault::new(mover::local(list.path()), Arc::new(SystemClock::new())));
         let denied = Mover::open_backend(Arc::clone(&fault) as _).unwrap();
-        let deny = |id: &str| Rule::on(&[Request::Delete]).kind(FileType::Snapshot).name(id).forever().fail(kind);
+        let deny =
+            |id: &str| Rule::on(&[Request::Delete]).kind(FileType::Snapshot).name(id).forever().fail(kind);
         fault.add(deny(&all[1]));
         fault.add(deny(&all[3]));
         let error = run(&denied, &policy("--keep-last 1")).unwrap_err();
@@ -113,7 +127,8 @@ fn a_store_that_denies_is_named_and_the_others_go() {
         assert!(error.to_string().starts_with("2 of 5 snapshots could not be removed: "), "{error}");
         assert!(error.to_string().contains(advice) && error.to_string().len() < 400, "{error}");
         assert_eq!(left(&list), [&all[1][..], &all[3], &all[5]]);
-        let told: Vec<String> = denied.monitor.item_failures().into_iter().map(|failure| failure.item).collect();
+        let told: Vec<String> =
+            denied.monitor.item_failures().into_iter().map(|failure| failure.item).collect();
         assert_eq!(told.len(), 2);
         assert!([&all[1], &all[3]].iter().all(|id| told.contains(&format!("snapshots/{id}"))), "{told:?}");
         fault.clear();
@@ -153,7 +168,8 @@ fn ids_are_all_found_before_any_goes() {
         assert!(error.to_string().starts_with("failed to find snapshot: "), "{error}");
         assert_eq!((error.kind.exit_code(), left(&list).len()), (1, 20));
     }
-    let first = all.iter().map(|id| &id[..1]).find(|first| all.iter().filter(|id| id.starts_with(first)).count() > 1);
+    let first =
+        all.iter().map(|id| &id[..1]).find(|first| all.iter().filter(|id| id.starts_with(first)).count() > 1);
     let error = run(&list.mover, &ids(&[&all[0], first.unwrap()])).unwrap_err();
     assert!(error.to_string().contains("it is the beginning of several"), "{error}");
     let summary = run(&list.mover, &ids(&[&all[2][..8], &all[5], &all[2]])).unwrap();
@@ -206,15 +222,18 @@ fn a_stop_ends_it_between_requests() {
     assert_eq!(left(&list).len(), 3);
 }
 
-/// All that is not read twice: ten thousand snapshots are no matter.
+/// In memory, since writing so many files is what would take long.
 #[test]
 fn ten_thousand_snapshots() {
-    let list = List::new();
-    let first = 1_400_000_000;
+    let store: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+    mover::create_in(store.as_ref(), 2);
+    let mover = Mover::open_backend(store).unwrap();
     for number in 0..10_000_i64 {
-        list.write(&super::lists::snapshot(first + number * 3600, 0, &TimeZone::UTC));
+        let made = super::lists::snapshot(1_400_000_000 + number * 3600, 0, &TimeZone::UTC);
+        mover.repository.write_unpacked(FileType::Snapshot, &made.encode()).unwrap();
     }
-    let summary = run(&list.mover, &policy("--keep-hourly 24 --keep-daily 30 --keep-monthly 12")).unwrap();
+    let summary = run(&mover, &policy("--keep-hourly 24 --keep-daily 30 --keep-monthly 12")).unwrap();
+    assert!((54..66).contains(&summary.kept), "{}", summary.kept);
     assert_eq!(summary.removed.len() as u64 + summary.kept, 10_000);
-    assert_eq!(list.files().len() as u64, summary.kept);
+    assert_eq!(mover.snapshot_ids().len() as u64, summary.kept);
 }
