@@ -38,7 +38,7 @@ pub struct BackendError {
     pub kind: BackendErrorKind,
     /// `list`, `read`, `write`, `delete`, `stat`, `create`.
     pub operation: &'static str,
-    /// The path inside the repository, e.g. `index/ab12…`.
+    /// The path inside the repository, e.g. `index/ab12…`; whole where the store's location is known.
     pub path: String,
     /// The cause in one line, without secrets.
     pub cause: String,
@@ -87,6 +87,15 @@ impl BackendError {
         Self::new(BackendErrorKind::Damaged, "read", file, name, cause)
     }
 
+    /// The same failure with the whole place: the store's location before the path inside of it.
+    #[must_use]
+    pub fn in_store(mut self, location: &str) -> Self {
+        if !self.path.starts_with(location) {
+            self.path = format!("{}/{}", location.trim_end_matches('/'), self.path);
+        }
+        self
+    }
+
     /// Whether the file (or the bucket, or the folder) does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
@@ -128,7 +137,7 @@ impl From<BackendError> for Error {
                 (ErrorKind::Damaged, "Check disk and mount of the store, then run the operation check")
             }
             BackendErrorKind::Full => (ErrorKind::NoSpace, "Make room in the store, or prune the repository"),
-            BackendErrorKind::Other => (ErrorKind::Other, "Look the cause up in the store's own log"),
+            BackendErrorKind::Other => (ErrorKind::Other, "Check RESTIC_REPOSITORY, and the store's own log"),
         };
         Self::new(kind, format!("failed to {} in the repository", error.operation))
             .at(error.path)

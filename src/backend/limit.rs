@@ -1,6 +1,8 @@
 //! At most so many requests at once: more threads than `MOVER_CONNECTIONS` may share one store.
 //!
-//! It stands below `retry`, so that a request that waits for its next try holds no place.
+//! It stands below `retry`, so that a request that waits for its next try holds no place. Lock files pass
+//! without a place: behind packs that crawl over a slow line a refresh would come too late, and the lock of a
+//! run that lives would be stale.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -26,11 +28,15 @@ impl Limit {
         Self { inner, requests, free: Mutex::new(requests), freed: Condvar::new() }
     }
 
-    fn permit(&self) -> Permit<'_> {
+    /// A place for a request on a file of `kind`; locks need none.
+    fn permit(&self, kind: FileType) -> Option<Permit<'_>> {
+        if kind == FileType::Lock {
+            return None;
+        }
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.freed.wait_while(free, |free| *free == 0);
         *waited.unwrap_or_else(PoisonError::into_inner) -= 1;
-        Permit(self)
+        Some(Permit(self))
     }
 }
 
@@ -51,47 +57,47 @@ impl Backend for Limit {
     }
 
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
-        let _permit = self.permit();
+        let _permit = self.permit(kind);
         self.inner.list(kind)
     }
 
     fn stat(&self, kind: FileType, name: &str) -> BackendResult<u64> {
-        let _permit = self.permit();
+        let _permit = self.permit(kind);
         self.inner.stat(kind, name)
     }
 
     fn read(&self, kind: FileType, name: &str) -> BackendResult<Bytes> {
-        let _permit = self.permit();
+        let _permit = self.permit(kind);
         self.inner.read(kind, name)
     }
 
     fn read_range(&self, kind: FileType, name: &str, offset: u64, length: usize) -> BackendResult<Bytes> {
-        let _permit = self.permit();
+        let _permit = self.permit(kind);
         self.inner.read_range(kind, name, offset, length)
     }
 
     fn write(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {
-        let _permit = self.permit();
+        let _permit = self.permit(kind);
         self.inner.write(kind, name, data)
     }
 
     fn write_new(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {
-        let _permit = self.permit();
+        let _permit = self.permit(kind);
         self.inner.write_new(kind, name, data)
     }
 
     fn delete(&self, kind: FileType, name: &str) -> BackendResult<()> {
-        let _permit = self.permit();
+        let _permit = self.permit(kind);
         self.inner.delete(kind, name)
     }
 
     fn delete_many(&self, kind: FileType, names: &[String]) -> Vec<BackendResult<()>> {
-        let _permit = self.permit();
+        let _permit = self.permit(kind);
         self.inner.delete_many(kind, names)
     }
 
     fn create(&self) -> BackendResult<()> {
-        let _permit = self.permit();
+        let _permit = self.permit(FileType::Config);
         self.inner.create()
     }
 }
@@ -161,5 +167,13 @@ mod tests {
         });
         assert_eq!(crowd.most.load(Ordering::SeqCst), 3);
         assert_eq!(limit.connections(), 3);
+    }
+
+    #[test]
+    fn a_lock_does_not_wait_behind_packs() {
+        let limit = Limit::new(Arc::new(MemoryBackend::new()), 1);
+        let _packs = limit.permit(FileType::Pack);
+        limit.write(FileType::Lock, &"0".repeat(64), &Bytes::new()).unwrap();
+        assert_eq!(limit.list(FileType::Lock).unwrap().len(), 1);
     }
 }

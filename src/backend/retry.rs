@@ -4,6 +4,7 @@
 //! the store has answered for the first time the patience is 1 minute: a wrong host name is told at once.
 //! Only errors that say `temporary` are repeated, and never after the run was told to stop. A repeated
 //! `write_new` or `delete` may meet the effect of its own earlier attempt: that counts as success.
+//! Failures leave it with the store's location before the path.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,9 +55,10 @@ impl Retry {
                 Err(error) if error.temporary => error,
                 outcome => {
                     self.note_contact(outcome.as_ref().err());
-                    return outcome;
+                    return outcome.map_err(|error| self.placed(error));
                 }
             };
+            let error = self.placed(error);
             self.note_contact(Some(&error));
             let spent = self.pause.clock.elapsed().saturating_sub(start);
             let left = self.patience().saturating_sub(spent);
@@ -102,6 +104,11 @@ impl Retry {
             }
         }
         outcome
+    }
+
+    /// Whoever reads of a failure sees which store it was.
+    fn placed(&self, error: BackendError) -> BackendError {
+        error.in_store(&self.inner.location())
     }
 
     /// Any answer but silence shows that the address is right.
@@ -209,7 +216,7 @@ impl Backend for Retry {
         });
         // The names that are still pending have their own failures in `results`.
         drop(all_done);
-        results
+        results.into_iter().map(|result| result.map_err(|error| self.placed(error))).collect()
     }
 
     fn create(&self) -> BackendResult<()> {
@@ -284,7 +291,7 @@ mod tests {
         assert_eq!(stack.retry.read(FileType::Key, "a").unwrap(), OLD);
         let warnings = stack.monitor.warnings();
         assert_eq!(warnings.len(), 3);
-        assert_eq!(warnings[2], "read keys/a: scripted failure; retry 3 in 4.0 s");
+        assert_eq!(warnings[2], "read memory/keys/a: scripted failure; retry 3 in 4.0 s");
         assert_eq!(stack.clock.elapsed().as_secs(), 7);
     }
 

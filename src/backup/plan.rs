@@ -1,18 +1,20 @@
 //! The memory budget of a backup, shared out before it starts.
 //!
 //! ```text
-//! budget = index ‖ readers × 4 buffers of 4 MiB ‖ workers × contexts ‖ packs being filled and uploaded × 17 MiB
+//! budget = index ‖ readers × 4 buffers of 4 MiB ‖ workers × contexts ‖ packs being filled and uploaded × 18 MiB
 //! ```
 //!
 //! What is not given out here is not allocated later: pools of these sizes bound everything in flight.
 
 use super::large::BUFFER_BYTES;
 use super::read::BUFFERS;
-use super::store::StorePlan;
+use super::store::{StorePlan, pack_memory_bytes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::repository::blob::SCRATCH_BYTES_MAX;
 
-/// What a worker's zstd contexts and scratch memory take, in bytes.
-const WORKER_BYTES: u64 = 6 << 20;
+/// What a worker's zstd contexts and scratch memory take, in bytes: three buffers stay between blobs, for the
+/// joined chunk, and for what is opened and unpacked again.
+const WORKER_BYTES: u64 = (3 << 20) + 3 * SCRATCH_BYTES_MAX as u64;
 /// More connections than this are meant for an object store.
 const DISK_CONNECTIONS_MAX: usize = 8;
 /// What the program takes besides: code, stacks, trees on their way.
@@ -48,7 +50,7 @@ pub struct Plan {
 
 /// Shares the budget out. Everything has a minimum of one; an index that leaves less is an error.
 pub fn plan(limits: Limits) -> Result<Plan> {
-    let pack = limits.pack_bytes as u64 + (1 << 20);
+    let pack = pack_memory_bytes(limits.pack_bytes) as u64;
     let reader = (BUFFERS * BUFFER_BYTES) as u64;
     let available = limits.memory_bytes.saturating_sub(limits.index_bytes).saturating_sub(BASE_BYTES);
     let least = reader + WORKER_BYTES + 3 * pack;
@@ -72,7 +74,7 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     let data_slots = 1 + take(pack, (workers - 1).min(1));
     let readers = 1 + take(reader, limits.readers.max(1) - 1);
     let data_slots = data_slots + take(pack, workers.saturating_sub(data_slots));
-    // A pack is a large request, and each holds 17 MiB: half of the connections keep an object store busy, a
+    // A pack is a large request, and each holds 18 MiB: half of the connections keep an object store busy, a
     // quarter a disk, which is what few connections mean.
     let share = if limits.connections > DISK_CONNECTIONS_MAX { 2 } else { 4 };
     let uploads = 1 + take(pack, (limits.connections / share).saturating_sub(1));

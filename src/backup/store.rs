@@ -121,8 +121,24 @@ pub struct StorePlan {
     pub uploads: usize,
 }
 
-/// The longest sealed chunk: a pack's buffer has room for one beyond the target.
-const TAIL_BYTES: usize = (8 << 20) + (256 << 10);
+/// The longest sealed chunk: the least that a pack's buffer holds.
+const LONGEST_BYTES: usize = (8 << 20) + (256 << 10);
+/// Room beyond the target, for the last blob and the header. A blob that does not fit goes to the next pack.
+const TAIL_BYTES: usize = 512 << 10;
+/// A pack of tiny blobs closes when its header has so many bytes.
+const HEADER_BYTES: usize = 512 << 10;
+/// What a header takes besides its pack: the list of blobs, and two copies while it is written.
+const HEADER_MEMORY_BYTES: usize = 3 * HEADER_BYTES;
+
+/// The size of a pack's buffer. Only a single blob that is longer makes one grow.
+fn buffer_bytes(pack_bytes: usize) -> usize {
+    (pack_bytes + TAIL_BYTES).max(LONGEST_BYTES)
+}
+
+/// What a pack takes in memory while it is filled or uploaded, in bytes.
+pub fn pack_memory_bytes(pack_bytes: usize) -> usize {
+    buffer_bytes(pack_bytes) + HEADER_MEMORY_BYTES
+}
 
 impl<'a> Store<'a> {
     /// A store, and the packs that `upload` loops must take from it.
@@ -142,7 +158,7 @@ impl<'a> Store<'a> {
             run,
             progress,
             pack_bytes: plan.pack_bytes,
-            memory: Pool::new(count, plan.pack_bytes + TAIL_BYTES),
+            memory: Pool::new(count, buffer_bytes(plan.pack_bytes)),
             claimed: [shards(), shards()],
             data: Open::new(plan.data_slots),
             trees: Open::new(plan.tree_slots),
@@ -179,17 +195,26 @@ impl<'a> Store<'a> {
             BlobType::Tree => &self.trees,
         };
         let Some(slot) = open.slots.get(worker % open.slots.len()) else { return Ok(()) };
-        let mut slot = lock(slot);
+        let room = Sealer::bound(plain.len());
+        let is_full = |builder: &mut PackBuilder<Pooled>| {
+            let ends = builder.file_bytes_max() + room;
+            !builder.is_empty() && ends > buffer_bytes(self.pack_bytes)
+        };
+        let mut slot = loop {
+            let mut slot = lock(slot);
+            let Some(full) = slot.take_if(is_full) else { break slot };
+            drop(slot);
+            self.hand_over(full)?;
+        };
         if slot.is_none() {
             let Some(memory) = self.memory.take(self.run) else { return Err(super::run::stopped()) };
             *slot = Some(PackBuilder::new(kind, memory));
         }
         let Some(builder) = slot.as_mut() else { return Ok(()) };
         let random = self.repository.random();
-        let sealed = builder
-            .append(id, Sealer::bound(plain.len()), |tail| sealer.seal(kind, &id, plain, tail, random))?;
+        let sealed = builder.append(id, room, |tail| sealer.seal(kind, &id, plain, tail, random))?;
         self.count(kind, plain.len(), sealed.length);
-        if (builder.len() >= self.pack_bytes || builder.is_header_full())
+        if (builder.len() >= self.pack_bytes || builder.header_bytes() >= HEADER_BYTES)
             && let Some(full) = slot.take()
         {
             drop(slot);

@@ -11,7 +11,7 @@ use super::large::ChunkTask;
 use super::queue::{Batch, Task};
 use crate::error::Result;
 use crate::repository::Id;
-use crate::repository::blob::{BlobType, Sealer};
+use crate::repository::blob::{BlobType, Sealer, shrink};
 use crate::repository::tree::encode_into;
 
 struct Worker<'a> {
@@ -70,6 +70,7 @@ impl Worker<'_> {
         let bytes = task.bytes(&mut scratch);
         let id = Id::of(bytes);
         let added = self.add(BlobType::Data, id, bytes);
+        shrink(&mut scratch);
         self.scratch = scratch;
         added?;
         self.stages.take_step(&task.file, task.file.stored(task, id));
@@ -79,12 +80,12 @@ impl Worker<'_> {
     fn tree(&mut self, directory: &Arc<Directory>) -> Result<()> {
         let nodes = directory.take_nodes();
         let mut json = std::mem::take(&mut self.scratch);
-        json.clear();
         encode_into(&nodes, &mut json);
         drop(nodes);
         let id = Id::of(&json);
         self.stages.parent.map_or(Ok(()), |trees| trees.require(&id))?;
         let added = self.add(BlobType::Tree, id, &json);
+        shrink(&mut json);
         self.scratch = json;
         added?;
         self.stages.directory_done(directory, id);

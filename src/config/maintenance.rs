@@ -9,6 +9,7 @@ use super::variables::*;
 use crate::error::Result;
 use crate::forget::options::ForgetOptions;
 use crate::forget::policy_file::PolicyFile;
+use crate::prune::UnusedMax;
 
 /// Looking after a repository.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,17 +36,6 @@ pub struct Maintenance {
     pub unlock_all: bool,
     /// Whether a repair is done, and not shown alone (`MOVER_REPAIR`).
     pub repair: bool,
-}
-
-/// Unused data that prune may leave.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum UnusedMax {
-    /// This share of the repository, in percent.
-    Percent(f64),
-    /// So many bytes.
-    Bytes(u64),
-    /// All of it: nothing is repacked for its sake.
-    Unlimited,
 }
 
 /// How much data check reads.

@@ -14,6 +14,7 @@ use super::variables::{
     DATA_DIR, MOVER_HOST, MOVER_NAME, MOVER_NAMESPACE, MOVER_PATH, MOVER_SNAPSHOT, MOVER_TAGS, RESTIC_HOST,
     RESTORE_AS_OF, SELECT_PREVIOUS,
 };
+use super::verify::LATEST_EACH;
 use crate::error::{Error, Result};
 
 /// Host, path and tags of a run.
@@ -111,16 +112,25 @@ impl Identity {
 }
 
 impl SnapshotChoice {
-    /// From `MOVER_SNAPSHOT`, else from `RESTORE_AS_OF` and `SELECT_PREVIOUS`.
-    pub fn parse(lookup: &Lookup) -> Result<Self> {
+    /// From `MOVER_SNAPSHOT`, else from `RESTORE_AS_OF` and `SELECT_PREVIOUS`; and the folder of it that is
+    /// meant (restic's `ID:folder`), if not all of it is. Only verify takes `latest-each`, and asks
+    /// `VerifyConfig` for it.
+    pub fn parse(lookup: &Lookup, operations: &[Operation]) -> Result<(Self, Option<String>)> {
         let time = |text: &str| {
             text.parse().map_err(|_| "a time such as 2026-02-28T13:30:00Z (RFC 3339)".to_owned())
         };
         let as_of = lookup.parse(&RESTORE_AS_OF, time)?;
         let back =
             lookup.parse(&SELECT_PREVIOUS, |text| values::number(text, 0..=u64::MAX))?.unwrap_or_default();
-        let named = lookup.parse(&MOVER_SNAPSHOT, snapshot)?;
-        Ok(named.unwrap_or(Self::Latest { as_of, back }))
+        let takes_each = operations.contains(&Operation::Verify)
+            && ![Operation::Restore, Operation::Ls, Operation::Stats]
+                .iter()
+                .any(|one| operations.contains(one));
+        let named = lookup.parse(&MOVER_SNAPSHOT, |text| match text {
+            LATEST_EACH if takes_each => Ok((Self::Latest { as_of, back }, None)),
+            _ => snapshot(text),
+        })?;
+        Ok(named.unwrap_or((Self::Latest { as_of, back }, None)))
     }
 }
 
@@ -133,17 +143,24 @@ fn wanted(text: String) -> Wanted {
     if text == "*" { Wanted::Any } else { Wanted::Exactly(text) }
 }
 
-fn snapshot(text: &str) -> Parsed<SnapshotChoice> {
-    let refused = || "an id or its first digits, latest or latest~n".to_owned();
+fn snapshot(text: &str) -> Parsed<(SnapshotChoice, Option<String>)> {
+    let refused =
+        || "an id or its first digits, latest or latest~n, each with :FOLDER for a part of it".to_owned();
     let latest = |back| SnapshotChoice::Latest { as_of: None, back };
-    match text.strip_prefix("latest") {
+    let (text, folder) = match text.split_once(':') {
+        Some((_, "")) => return Err(refused()),
+        Some((text, folder)) => (text, Some(folder.to_owned())),
+        None => (text, None),
+    };
+    let choice = match text.strip_prefix("latest") {
         Some("") => Ok(latest(0)),
         Some(tail) => {
             let back = tail.strip_prefix('~').and_then(|back| values::number(back, 0..=u64::MAX).ok());
             back.map(latest).ok_or_else(refused)
         }
         None => values::id_prefix(text, 1).map(SnapshotChoice::Id).ok_or_else(refused),
-    }
+    };
+    Ok((choice?, folder))
 }
 
 /// A host with `{name}` and `{namespace}` filled in.
@@ -215,7 +232,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::super::env::Values;
-    use super::super::operation::Operation::{Backup, Restore, Snapshots};
+    use super::super::operation::Operation::{Backup, Restore, Snapshots, Verify};
     use super::*;
 
     fn lookup(pairs: &[(&str, &str)]) -> Lookup {
@@ -298,9 +315,9 @@ mod tests {
 
     #[test]
     fn snapshots() {
-        let choice = |pairs: &[(&str, &str)]| SnapshotChoice::parse(&lookup(pairs));
+        let choice = |pairs: &[(&str, &str)]| SnapshotChoice::parse(&lookup(pairs), &[Restore]);
         let latest = |as_of: Option<&str>, back| {
-            Ok(SnapshotChoice::Latest { as_of: as_of.map(|time| time.parse().unwrap()), back })
+            Ok((SnapshotChoice::Latest { as_of: as_of.map(|time| time.parse().unwrap()), back }, None))
         };
         assert_eq!(choice(&[]), latest(None, 0));
         assert_eq!(choice(&[("RESTORE_AS_OF", ""), ("SELECT_PREVIOUS", "0")]), latest(None, 0));
@@ -308,12 +325,16 @@ mod tests {
         assert_eq!(choice(&[("RESTORE_AS_OF", time), ("SELECT_PREVIOUS", "2")]), latest(Some(time), 2));
         assert_eq!(choice(&[("MOVER_SNAPSHOT", "latest"), ("SELECT_PREVIOUS", "2")]), latest(None, 0));
         assert_eq!(choice(&[("MOVER_SNAPSHOT", "latest~3")]), latest(None, 3));
-        assert_eq!(choice(&[("MOVER_SNAPSHOT", "AB12")]), Ok(SnapshotChoice::Id("ab12".to_owned())));
+        assert_eq!(choice(&[("MOVER_SNAPSHOT", "AB12")]), Ok((SnapshotChoice::Id("ab12".to_owned()), None)));
+        let (part, folder) = choice(&[("MOVER_SNAPSHOT", "ab12:/srv/a:b")]).unwrap();
+        assert_eq!((part, folder.as_deref()), (SnapshotChoice::Id("ab12".to_owned()), Some("/srv/a:b")));
+        assert_eq!(choice(&[("MOVER_SNAPSHOT", "latest~1:sub")]).unwrap().1.as_deref(), Some("sub"));
         let refused = [
             ("MOVER_SNAPSHOT", "latest~"),
             ("MOVER_SNAPSHOT", "latest~-1"),
             ("MOVER_SNAPSHOT", "latest-each"),
-            ("MOVER_SNAPSHOT", "ab12:sub"),
+            ("MOVER_SNAPSHOT", "ab12:"),
+            ("MOVER_SNAPSHOT", ":sub"),
             ("MOVER_SNAPSHOT", "xyz"),
             ("RESTORE_AS_OF", "yesterday"),
             ("RESTORE_AS_OF", "2026-02-28"),
@@ -329,5 +350,8 @@ mod tests {
                 "{error}"
             );
         }
+        let each = lookup(&[("MOVER_SNAPSHOT", "latest-each")]);
+        assert_eq!(SnapshotChoice::parse(&each, &[Backup, Verify]), latest(None, 0));
+        assert!(SnapshotChoice::parse(&each, &[Verify, Restore]).is_err());
     }
 }

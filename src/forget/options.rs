@@ -11,6 +11,7 @@ use super::filter::Filter;
 use super::groups::GroupBy;
 use super::policy::{Keep, Period, Policy};
 use crate::error::{Error, Result};
+use crate::prune::UnusedMax;
 use crate::repository::time::CalendarSpan;
 
 /// What a forget is told.
@@ -37,8 +38,8 @@ pub struct ForgetOptions {
 /// What `--prune` is told; none: as the operation prune.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PruneLimits {
-    /// Unused data that may stay.
-    pub unused_max: Option<Unused>,
+    /// UnusedMax data that may stay.
+    pub unused_max: Option<UnusedMax>,
     /// The most bytes to repack.
     pub repack_bytes_max: Option<u64>,
     /// Packs below are repacked, in bytes.
@@ -47,17 +48,6 @@ pub struct PruneLimits {
     pub cacheable_only: bool,
     /// All that is not compressed is repacked.
     pub uncompressed: bool,
-}
-
-/// Unused data that prune may leave.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unused {
-    /// This share, in percent.
-    Percent(f64),
-    /// So many bytes.
-    Bytes(u64),
-    /// All of it.
-    Unlimited,
 }
 
 /// What an option takes.
@@ -290,14 +280,14 @@ fn bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-fn unused(text: &str) -> Option<Unused> {
+fn unused(text: &str) -> Option<UnusedMax> {
     if text == "unlimited" {
-        return Some(Unused::Unlimited);
+        return Some(UnusedMax::Unlimited);
     }
-    let Some(percent) = text.strip_suffix('%') else { return bytes(text).map(Unused::Bytes) };
+    let Some(percent) = text.strip_suffix('%') else { return bytes(text).map(UnusedMax::Bytes) };
     let plain = percent.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let percent = percent.parse::<f64>().ok().filter(|percent| plain && (0.0..100.0).contains(percent));
-    percent.map(Unused::Percent)
+    percent.map(UnusedMax::Percent)
 }
 
 #[cfg(test)]
@@ -350,15 +340,15 @@ mod tests {
         assert_eq!((options.filter.paths, options.filter.tags.len()), (vec!["/a".to_owned()], 2));
         assert_eq!(options.group_by, GroupBy { host: true, paths: false, tags: true });
         let limits = PruneLimits {
-            unused_max: Some(Unused::Percent(2.5)),
+            unused_max: Some(UnusedMax::Percent(2.5)),
             repack_bytes_max: Some(5120),
             repack_below_bytes: Some(8 << 20),
             cacheable_only: false,
             uncompressed: true,
         };
         assert_eq!(options.prune_limits, limits);
-        assert_eq!(parse("-l 1 --max-unused unlimited").prune_limits.unused_max, Some(Unused::Unlimited));
-        assert_eq!(parse("-l 1 --max-unused 5").prune_limits.unused_max, Some(Unused::Bytes(5)));
+        assert_eq!(parse("-l 1 --max-unused unlimited").prune_limits.unused_max, Some(UnusedMax::Unlimited));
+        assert_eq!(parse("-l 1 --max-unused 5").prune_limits.unused_max, Some(UnusedMax::Bytes(5)));
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use jiff::tz::TimeZone;
 
 use super::Session;
+use super::prune::{self, PruneOptions};
 use crate::backend::{BackendErrorKind, FileType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::forget::groups::GroupBy;
 use crate::forget::listing::{self, Look};
-use crate::forget::options::{ForgetOptions, PruneLimits};
+use crate::forget::options::ForgetOptions;
 use crate::forget::policy::Circumstances;
 use crate::forget::policy_file::PolicyFile;
 use crate::forget::{GroupPlan, plan, removed};
@@ -42,7 +43,7 @@ pub struct ForgetRequest {
     /// The zone of times in tables, and of the calendar that months are counted back by.
     pub zone: TimeZone,
     /// Prune when something was removed.
-    pub prune: Option<PruneLimits>,
+    pub prune: Option<PruneOptions>,
 }
 
 /// What goes.
@@ -58,9 +59,6 @@ pub enum Choice {
 
 /// Forgets. A snapshot that could not be removed is no error here: the summary counts it.
 pub fn run(session: &Session<'_>, request: &ForgetRequest) -> Result<ForgetSummary> {
-    if request.prune.is_some() {
-        refuse_prune()?;
-    }
     let mode = if request.prune.is_some() { LockMode::Exclusive } else { LockMode::Shared };
     session.locked(mode, |lock| locked(session, request, lock))
 }
@@ -97,27 +95,29 @@ fn locked(session: &Session<'_>, request: &ForgetRequest, lock: &Lock) -> Result
         session.monitor.phase("removing snapshots");
         remove(session, lock, &doomed, &mut summary)?;
     }
-    if let (Some(limits), false) = (&request.prune, doomed.is_empty()) {
-        prune_behind(session, limits, &doomed, request.dry_run, lock)?;
+    if let (Some(options), false) = (&request.prune, summary.removed.is_empty()) {
+        prune_behind(session, options, &snapshots, &summary, lock)?;
     }
     Ok(summary)
 }
 
-/// `forget --prune` before anything is done.
-fn refuse_prune() -> Result<()> {
-    Err(Error::usage("forget --prune is not supported yet").then("Run the operation prune after forget"))
-}
-
-/// `--prune`: what no snapshot needs any more goes under the same exclusive lock. `gone` was removed, or would
-/// be with `dry_run`.
+/// `--prune`: what no snapshot needs any more goes under the same exclusive lock. A list that lacks a snapshot
+/// that stayed stops it.
 fn prune_behind(
-    _session: &Session<'_>,
-    _limits: &PruneLimits,
-    _gone: &[Id],
-    _dry_run: bool,
-    _lock: &Lock,
+    session: &Session<'_>,
+    options: &PruneOptions,
+    snapshots: &[(Id, Snapshot)],
+    summary: &ForgetSummary,
+    lock: &Lock,
 ) -> Result<()> {
-    refuse_prune()
+    let gone: BTreeSet<&str> = summary.removed.iter().map(String::as_str).collect();
+    let (without, expected) =
+        snapshots.iter().map(|(id, _)| *id).partition(|id| gone.contains(id.hex().as_str()));
+    let without = if summary.dry_run { without } else { Vec::new() };
+    let options = PruneOptions { expected, without, dry_run: summary.dry_run, ..options.clone() };
+    let pruned = prune::locked(session, &options, lock)?;
+    session.monitor.pruned(&pruned);
+    Ok(())
 }
 
 /// What goes, and how many of those looked at stay; the plan is shown.

@@ -9,10 +9,14 @@ use crate::repository::Repository;
 use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
+pub mod doctor;
 pub mod forget;
 pub mod init;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
+pub mod unlock;
+pub mod verify;
 
 /// What every operation on an open repository gets.
 pub struct Session<'a> {
@@ -24,7 +28,7 @@ pub struct Session<'a> {
     pub monitor: &'a dyn Monitor,
     /// Set when the run must end: SIGINT, SIGTERM.
     pub stop: &'a AtomicBool,
-    /// Is given every lock that is taken, to be given back should the run hang at its end.
+    /// Is given every lock before it is taken, to be given back should the run hang at its end.
     pub held: Box<dyn Fn(Releaser) + Sync + 'a>,
     /// The machine's share of this run.
     pub limits: Limits,
@@ -48,8 +52,8 @@ impl std::fmt::Debug for Session<'_> {
 impl Session<'_> {
     /// Takes a lock, runs `work` under it and gives it back, also when `work` fails.
     pub fn locked<T>(&self, mode: LockMode, work: impl FnOnce(&Lock) -> Result<T>) -> Result<T> {
-        let lock = Lock::acquire(&self.repository, mode, self.locks, self.monitor, self.stop)?;
-        (self.held)(lock.releaser());
+        let (repository, held) = (&self.repository, self.held.as_ref());
+        let lock = Lock::acquire_as(repository, mode, self.locks, self.monitor, self.stop, held)?;
         let done = work(&lock);
         let released = lock.release();
         // What was done stays done: a lock that cannot be removed goes stale and is removed by the next run.

@@ -11,7 +11,8 @@ use super::run::Run;
 use super::sink::Sinks;
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lines, lock,
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
+    lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -103,6 +104,13 @@ impl Monitor for TextMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.line(&lines::restored(summary));
+    }
+
+    fn pruned(&self, summary: &PruneSummary) {
+        self.end();
+        for line in lines::pruned(summary) {
+            self.line(&line);
+        }
     }
 
     fn forgotten(&self, summary: &ForgetSummary) {

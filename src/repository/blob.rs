@@ -52,6 +52,16 @@ impl Extent {
     }
 }
 
+/// Scratch memory that is kept from blob to blob, in bytes. Most chunks are shorter; what a longer one, or the
+/// tree of a huge directory, took goes back at once.
+pub const SCRATCH_BYTES_MAX: usize = 2 << 20;
+
+/// Empties a buffer, and gives back what it has beyond `SCRATCH_BYTES_MAX`.
+pub fn shrink(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(SCRATCH_BYTES_MAX);
+}
+
 /// A worker's context for sealing: contexts and scratch memory, kept from blob to blob.
 #[derive(Debug)]
 pub struct Sealer {
@@ -118,6 +128,8 @@ impl Sealer {
         self.cipher.seal_in_place(sealed, random)?;
         let plain_length = packed.map(|_| plain.len() as u32);
         self.verify(id, sealed, plain_length)?;
+        shrink(&mut self.opened);
+        shrink(&mut self.unpacked);
         Ok(SealedLength { length: length as u32, plain_length })
     }
 
@@ -182,6 +194,7 @@ impl Opener {
             Some(length) => {
                 self.cipher.open_into(sealed, &mut self.opened)?;
                 self.zstd.decompress_into(&self.opened, length as usize, plain)?;
+                shrink(&mut self.opened);
             }
             None => self.cipher.open_into(sealed, plain)?,
         }
@@ -224,6 +237,17 @@ mod tests {
         assert!(round_trip(BlobType::Tree, 2, Compression::Off, b"{}").plain_length.is_some());
         assert_eq!(round_trip(BlobType::Tree, 1, Compression::Max, &zeros).plain_length, None);
         round_trip(BlobType::Data, 2, Compression::Auto, b"");
+    }
+
+    #[test]
+    fn what_a_long_blob_took_is_given_back() {
+        let cipher = SealKey::random(&SystemRandom).unwrap().cipher();
+        let mut sealer = Sealer::new(cipher, 2, Compression::Auto).unwrap();
+        let plain = vec![7; 3 * SCRATCH_BYTES_MAX];
+        let mut output = vec![0; Sealer::bound(plain.len())];
+        sealer.seal(BlobType::Tree, &Id::of(&plain), &plain, &mut output, &SystemRandom).unwrap();
+        assert!(sealer.opened.capacity() <= SCRATCH_BYTES_MAX);
+        assert!(sealer.unpacked.capacity() <= SCRATCH_BYTES_MAX);
     }
 
     #[test]

@@ -21,14 +21,17 @@ pub mod id;
 pub mod index;
 pub mod json;
 pub mod key;
+mod load;
 pub mod lock;
 pub mod open;
 pub mod pack;
 pub mod polynomial;
 pub mod quote;
+pub mod reach;
 pub mod snapshot;
 pub mod time;
 pub mod tree;
+pub mod tree_reader;
 
 pub use id::Id;
 
@@ -36,7 +39,7 @@ use blob::{BlobType, Opener, Sealer};
 use compression::{Compression, Zstd};
 use config_file::RepositoryConfig;
 use crypto::Cipher;
-use index::{Index, IndexBuilder, Location};
+use index::{Index, IndexPack, Location};
 use snapshot::Snapshot;
 use tree::Tree;
 
@@ -51,6 +54,7 @@ pub struct Repository {
     compression: Compression,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    memory_bytes: u64,
 }
 
 impl std::fmt::Debug for Repository {
@@ -60,6 +64,13 @@ impl std::fmt::Debug for Repository {
 }
 
 impl Repository {
+    /// The same, and its index must fit into a budget of so many bytes (`MOVER_MEMORY`).
+    #[must_use]
+    pub fn with_memory(mut self, memory_bytes: u64) -> Self {
+        self.memory_bytes = memory_bytes;
+        self
+    }
+
     /// Where it is stored.
     #[must_use]
     pub fn backend(&self) -> &dyn Backend {
@@ -134,15 +145,20 @@ impl Repository {
 
     /// Stores an unpacked file, compressed in version 2, and returns its name.
     pub fn write_unpacked(&self, kind: FileType, json: &[u8]) -> Result<Id> {
+        let (id, stored) = self.seal_unpacked(json)?;
+        self.backend.write(kind, &id.hex(), &stored)?;
+        Ok(id)
+    }
+
+    /// What an unpacked file would be called, and its stored bytes.
+    pub fn seal_unpacked(&self, json: &[u8]) -> Result<(Id, Bytes)> {
         let mut plain = json.to_vec();
         if self.config.version >= 2 {
             plain = vec![COMPRESSED];
             plain.extend_from_slice(&Zstd::new(Compression::Auto)?.compress(json)?);
         }
         let stored = Bytes::from(self.cipher.seal(&plain, self.random())?);
-        let id = Id::of(&stored);
-        self.backend.write(kind, &id.hex(), &stored)?;
-        Ok(id)
+        Ok((Id::of(&stored), stored))
     }
 
     /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup.
@@ -158,18 +174,16 @@ impl Repository {
         Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
     }
 
-    /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it.
+    /// What one index file lists.
+    pub fn read_index_file(&self, id: &Id) -> Result<Vec<IndexPack>> {
+        let json = self.read_unpacked(FileType::Index, id)?;
+        index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))
+    }
+
+    /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it. One
+    /// that cannot fit the memory budget is an error before it is loaded.
     pub fn load_index(&self) -> Result<Index> {
-        let ids = self.ids(FileType::Index)?;
-        let builder = std::sync::Mutex::new(IndexBuilder::default());
-        in_parallel(&ids, self.backend.connections(), |id| {
-            let json = self.read_unpacked(FileType::Index, id)?;
-            let packs =
-                index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))?;
-            builder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&packs);
-            Ok(())
-        })?;
-        Ok(builder.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).finish())
+        load::index(self, self.memory_bytes)
     }
 
     /// A blob's plaintext, fetched on its own.
@@ -238,6 +252,15 @@ pub fn missing_blob(kind: BlobType, id: &Id) -> Error {
     Error::damaged("the repository is damaged", place, "no index lists it").then(REPAIR)
 }
 
+/// What cannot be read of a pack, and why it is gone, is damage of the repository and not a wrong request.
+#[must_use]
+pub fn as_damage(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Other => Error { kind: ErrorKind::Damaged, ..error },
+        _ => error,
+    }
+}
+
 /// Calls `work` for every item on up to `workers` threads; results keep the items' order. The first
 /// failure ends it.
 pub fn in_parallel<T: Sync, R: Send>(
@@ -245,15 +268,26 @@ pub fn in_parallel<T: Sync, R: Send>(
     workers: usize,
     work: impl Fn(&T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
+    in_parallel_with(items, workers, || Ok(()), |(), item| work(item))
+}
+
+/// The same, each thread with a state of its own.
+pub fn in_parallel_with<T: Sync, S, R: Send>(
+    items: &[T],
+    workers: usize,
+    state: impl Fn() -> Result<S> + Sync,
+    work: impl Fn(&mut S, &T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let run = || {
+        let mut state = state().inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         let mut done = Vec::new();
         while !failed.load(Ordering::Relaxed) {
             let position = next.fetch_add(1, Ordering::Relaxed);
             let Some(item) = items.get(position) else { break };
-            match work(item) {
+            match work(&mut state, item) {
                 Ok(result) => done.push((position, result)),
                 Err(error) => {
                     failed.store(true, Ordering::Relaxed);

@@ -115,6 +115,7 @@ fn assemble(backend: Arc<dyn Backend>, (cipher, config): Opened, access: &Access
         compression: access.compression,
         clock: Arc::clone(&access.clock),
         random: Arc::clone(&access.random),
+        memory_bytes: u64::MAX,
     }
 }
 

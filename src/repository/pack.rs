@@ -113,10 +113,16 @@ impl<M: PackMemory> PackBuilder<M> {
         self.blobs.is_empty()
     }
 
-    /// Whether its header has no room for another entry.
+    /// Bytes of its header so far, before it is sealed.
     #[must_use]
-    pub fn is_header_full(&self) -> bool {
-        self.header_bytes + ENTRY_PACKED_BYTES + SEAL_BYTES > HEADER_BYTES_MAX
+    pub fn header_bytes(&self) -> usize {
+        self.header_bytes
+    }
+
+    /// The most bytes that its file has without a further blob but with that blob's entry.
+    #[must_use]
+    pub fn file_bytes_max(&self) -> usize {
+        self.used + self.header_bytes + ENTRY_PACKED_BYTES + SEAL_BYTES + LENGTH_BYTES
     }
 
     /// Whether all of `other` fits, below `pack_bytes` and with a header that can be read.

@@ -16,13 +16,13 @@ use super::holes::is_hole;
 use super::plan::{Batch, Dirs, Entry, HardLinks, Packs, Place, ROOT, Use, What};
 use super::run::{Run, Trouble, spread};
 use super::target::{self, Handles};
-use super::trees::{Reading, Trees};
 use super::{Overwrite, RestoreOptions};
 use crate::error::{Error, Result};
 use crate::pattern::{Match, Patterns};
 use crate::repository::blob::{BlobType, Opener};
 use crate::repository::index::{Index, Location};
 use crate::repository::tree::{Node, NodeKind};
+use crate::repository::tree_reader::{Reading, TreeReader};
 use crate::repository::{Id, Repository, missing_blob};
 
 /// Directories that are read at once, and bytes of their trees.
@@ -47,7 +47,7 @@ pub(super) struct Scan<'a> {
     include: &'a Patterns,
     root: Option<&'a OwnedFd>,
     block_bytes: u64,
-    trees: Trees<'a>,
+    trees: TreeReader<'a>,
     pub(super) dirs: Dirs,
     pub(super) packs: Packs,
     pub(super) links: HardLinks,
@@ -111,7 +111,7 @@ impl<'a> Scan<'a> {
             include,
             root,
             block_bytes: block_bytes.max(1),
-            trees: Trees::new(repository, index, reading),
+            trees: TreeReader::new(repository, index, reading),
             dirs: Dirs::new(tree, place),
             packs: Packs::default(),
             links: HardLinks::default(),
@@ -180,7 +180,7 @@ impl<'a> Scan<'a> {
     fn look(&mut self, chunk: &[u32]) -> Result<Vec<(u32, Option<Looked>)>> {
         let ids: Vec<Id> =
             chunk.iter().filter_map(|dir| self.dirs.dir(*dir)).map(|dir| dir.subtree).collect();
-        self.trees.fetch(self.run, &ids);
+        self.trees.fetch(&|| self.run.is_over(), &ids)?;
         let this = &*self;
         let threads = this.options.threads;
         let state = || {
@@ -209,7 +209,7 @@ impl<'a> Scan<'a> {
         handles: &mut Option<Handles<'_>>,
     ) -> Result<Looked, Trouble> {
         let Some(record) = self.dirs.dir(dir) else { return Err(Trouble::other("no such directory")) };
-        let nodes = self.trees.read(self.run, opener, &record.subtree)?.nodes;
+        let nodes = self.trees.read(&|| self.run.is_over(), opener, &record.subtree)?.nodes;
         let Some(handles) = handles.as_mut().filter(|_| record.place == Place::Usable) else {
             return Ok(Looked {
                 nodes: nodes.into_iter().map(|node| (node, None)).collect(),
@@ -331,11 +331,12 @@ impl<'a> Scan<'a> {
         self.want(dir);
         let content = if node.kind == NodeKind::File { self.content(node)? } else { Content::none() };
         let link = self.link(dir, node)?;
+        let kept = self.keeps(node, standing);
         if first {
-            self.count(node, &content, standing, link.is_some());
+            self.count(node, &content, standing, link.is_some(), kept);
         }
         let Some(batch) = batch else { return Ok(()) };
-        if self.keeps(node, standing) {
+        if kept {
             self.run.figures.files_skipped.add(1);
             let bytes = if link.is_some() { 0 } else { content.bytes };
             self.run.figures.bytes_skipped.add(bytes);
@@ -390,7 +391,14 @@ impl<'a> Scan<'a> {
         Ok(content)
     }
 
-    fn count(&mut self, node: &Node, content: &Content, standing: Option<Standing>, is_link: bool) {
+    fn count(
+        &mut self,
+        node: &Node,
+        content: &Content,
+        standing: Option<Standing>,
+        is_link: bool,
+        kept: bool,
+    ) {
         let progress = self.run.monitor.progress();
         progress.files_total.add(1);
         self.needs.entries += u64::from(standing.is_none() && !is_link);
@@ -398,6 +406,9 @@ impl<'a> Scan<'a> {
             return;
         }
         progress.bytes_total.add(content.bytes);
+        if kept {
+            return;
+        }
         let needed = (content.bytes - content.hole_bytes).next_multiple_of(self.block_bytes);
         let there = standing.filter(|standing| standing.may_be(node));
         self.needs.bytes += needed.saturating_sub(there.map_or(0, |standing| standing.allocated_bytes));
@@ -491,7 +502,7 @@ impl Content {
 }
 
 /// The tree of a folder inside a snapshot (`ID:folder`).
-pub(super) fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -> Result<Id> {
+pub fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -> Result<Id> {
     let mut opener = repository.opener()?;
     let mut at = tree;
     for part in folder.split('/').filter(|part| !part.is_empty() && *part != ".") {

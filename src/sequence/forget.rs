@@ -7,9 +7,10 @@ use super::Sequence;
 use crate::config::selection::Wanted;
 use crate::config::{Config, Verdict};
 use crate::error::{Error, Result};
-use crate::forget::options::ForgetOptions;
+use crate::forget::options::{ForgetOptions, PruneLimits};
 use crate::ops::backup::PARTIAL_TAG;
 use crate::ops::forget::{self, Choice, ForgetRequest};
+use crate::ops::prune::PruneOptions;
 use crate::report::Operation;
 
 /// What says that the step is left out.
@@ -94,8 +95,21 @@ impl Sequence<'_> {
             unless_tagged: (backup.on_partial == Verdict::Accept).then_some(PARTIAL_TAG),
             json: output.json,
             zone: output.zones.shown.clone(),
-            prune: (options.prune && maintenance.prune).then_some(options.prune_limits),
+            prune: (options.prune && maintenance.prune).then(|| self.prune_behind(&options.prune_limits)),
             choice,
+        }
+    }
+
+    /// What the options say about `--prune`, and else what the operation prune is told.
+    fn prune_behind(&self, limits: &PruneLimits) -> PruneOptions {
+        let own = self.prune_options();
+        PruneOptions {
+            unused_max: limits.unused_max.unwrap_or(own.unused_max),
+            repack_bytes_max: limits.repack_bytes_max.or(own.repack_bytes_max),
+            repack_below_bytes: limits.repack_below_bytes.or(own.repack_below_bytes),
+            cacheable_only: limits.cacheable_only,
+            uncompressed: limits.uncompressed,
+            ..own
         }
     }
 

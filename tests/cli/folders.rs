@@ -70,8 +70,11 @@ fn a_target_must_be_a_folder_that_can_be_written() {
     let closed = open_folder();
     fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let ran = restore(closed.path()).by_nobody().fails(1, "Fatal: ");
-    let first = "items could not be restored, the first: /d: cannot make the directory: permission denied";
-    assert!(ran.last().contains(first), "{}", ran.last());
+    let first = format!(
+        "items could not be restored, the first: {}/d: cannot make the directory: permission denied",
+        closed.path().display()
+    );
+    assert!(ran.last().contains(&first), "{}", ran.last());
     assert_eq!(fs::read_dir(closed.path()).unwrap().count(), 0);
 }
 
@@ -108,10 +111,20 @@ fn a_target_that_is_too_small_is_20() {
     let restore = repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", &target);
     let line =
         format!("Fatal: the target is too small, nothing was written: {}: it needs ", target.display());
-    restore.fails(20, &line);
+    restore.clone().fails(20, &line);
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
-    let line = "Fatal: the target is full: /large: cannot write: no space left on device. Make room and run";
-    restore.with("MOVER_SPACE_CHECK", "off").fails(20, line);
+    let full = format!(
+        "Fatal: the target is full: {}/large: cannot write: no space left on device. Make room and run",
+        target.display()
+    );
+    restore.clone().with("MOVER_SPACE_CHECK", "off").fails(20, &full);
+    // What stays as it is needs no room.
+    fs::write(target.join("large"), "small").unwrap();
+    for overwrite in ["never", "if-newer"] {
+        restore.clone().with("MOVER_OVERWRITE", overwrite).ok();
+        assert_eq!(fs::read_to_string(target.join("large")).unwrap(), "small");
+    }
+    restore.fails(20, &line);
 }
 
 #[test]
@@ -168,4 +181,30 @@ fn what_cannot_be_read_is_3_and_the_rest_is_saved() {
     let target = TempDir::new().unwrap();
     repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", target.path()).ok();
     assert!(target.path().join("short").exists() && !target.path().join("d/text").exists());
+}
+
+/// restic's `ID:folder`: the folder's content alone, without its name.
+#[test]
+fn a_folder_of_a_snapshot_can_be_meant() {
+    let (repo, source) = (Repo::new(), source());
+    repo.call("backup").with("DATA_DIR", source.path()).ok();
+    let restore = |snapshot: &str, target: &Path| {
+        let call = repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", target);
+        call.with("MOVER_SNAPSHOT", snapshot)
+    };
+    let id = repo.mover().snapshot_ids().remove(0);
+    for part in ["latest:d".to_owned(), format!("{}:/d/", &id[..8]), "latest~0:/d".to_owned()] {
+        let target = TempDir::new().unwrap();
+        restore(&part, target.path()).ok();
+        let names: Vec<_> =
+            fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["text"], "{part}");
+    }
+    let target = TempDir::new().unwrap();
+    restore("latest:short", target.path())
+        .fails(1, "Fatal: cannot restore the folder: short: it is not a folder");
+    restore("latest:none", target.path())
+        .fails(1, "Fatal: cannot restore the folder: none: the snapshot has no");
+    restore("latest:", target.path())
+        .fails(2, "Fatal: invalid value: MOVER_SNAPSHOT=latest:. Accepted: an id");
 }

@@ -76,3 +76,33 @@ fn a_backup_that_is_terminated_gives_its_lock_back() {
     Ran { code, out, err }.assert_failed(143, "Fatal: ");
     assert_eq!((repo.count("locks"), repo.count("snapshots")), (0, 0));
 }
+
+#[test]
+fn unlock_without_a_repository_or_without_locks_has_nothing_to_do() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let missing = folder.path().join("missing");
+    let said = super::call::Call::on("unlock", &missing).ok();
+    assert_eq!(said, format!("no repository at {}, so there are no locks to remove\n", missing.display()));
+    assert!(!missing.exists());
+    assert_eq!(Repo::new().call("unlock").ok(), "", "as restic");
+}
+
+#[test]
+fn unlock_removes_what_is_left_and_says_so() {
+    let repo = Repo::new();
+    let mover = repo.mover();
+    let unlock = |all: &str, dry_run: &str| {
+        repo.call("unlock").with("MOVER_UNLOCK_ALL", all).with("MOVER_DRY_RUN", dry_run).run()
+    };
+    let held = mover.session().locked(LockMode::Exclusive, |_| {
+        assert_eq!((unlock("0", "0").out.as_str(), repo.count("locks")), ("", 1));
+        let shown = unlock("1", "1");
+        assert_eq!((shown.out.as_str(), repo.count("locks")), ("would remove 1 locks\n", 1));
+        let ran = unlock("1", "0");
+        assert_eq!((ran.code, ran.out.as_str()), (0, "successfully removed 1 locks\n"));
+        let whose = format!("Warning: removing a live lock: PID {} on ", std::process::id());
+        assert!(ran.err.contains(&whose), "{}", ran.err);
+        Ok(repo.count("locks"))
+    });
+    assert_eq!(held, Ok(0));
+}

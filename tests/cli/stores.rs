@@ -69,8 +69,8 @@ fn a_store_that_denies_is_23() {
         let denied = call(operation, &url).with("DATA_DIR", source.path());
         let line = |code: &str| {
             format!(
-                "Fatal: failed to read in the repository: config: the store denied access: {code}. Check \
-                 credentials, permissions and policy of the store"
+                "Fatal: failed to read in the repository: {url}/config: the store denied access: {code}. \
+                 Check credentials, permissions and policy of the store"
             )
         };
         let wrong_secret = denied.clone().with("AWS_SECRET_ACCESS_KEY", "Gehe1m, but wrong");
@@ -113,9 +113,11 @@ fn a_wrong_certificate_is_told_at_once() {
     for call in
         [call("snapshots", &url), call("snapshots", &url).with("RESTIC_CACERT", file("other", &other))]
     {
-        let line = "Fatal: failed to read in the repository: config: the server's certificate is not trusted: \
-                    unknown issuer. Check the address, and which authorities RESTIC_CACERT or CUSTOM_CA names";
-        call.fails(22, line);
+        let line = format!(
+            "Fatal: failed to read in the repository: {url}/config: the server's certificate is not trusted: \
+             unknown issuer. Check the address, and which authorities RESTIC_CACERT or CUSTOM_CA names"
+        );
+        call.fails(22, &line);
     }
     assert!(start.elapsed() < Duration::from_secs(10), "a certificate is waited for");
     for variable in ["RESTIC_CACERT", "CUSTOM_CA"] {
@@ -207,4 +209,41 @@ fn an_unreachable_store_is_given_up_after_a_minute() {
         thread.join().unwrap();
     }
     assert!(SECRET.contains(MARK));
+}
+
+#[test]
+fn a_proxy_that_fails_is_named_and_the_store_behind_it_is_not_blamed() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (proxy, cause) in [
+        (
+            format!("http://u:Gehe1m@127.0.0.1:{closed}"),
+            format!("through the proxy 127.0.0.1:{closed}: connection refused"),
+        ),
+        ("http://proxy.invalid:3128".to_owned(), "cannot resolve the proxy proxy.invalid".to_owned()),
+    ] {
+        for url in ["s3:http://store.example/bucket", "s3:https://store.example/bucket"] {
+            let call = call("snapshots", url).with("HTTP_PROXY", &proxy).with("HTTPS_PROXY", &proxy);
+            let mut running = call.start();
+            let mut first = String::new();
+            BufReader::new(running.stderr.take().unwrap()).read_line(&mut first).unwrap();
+            assert!(first.contains(&cause) && first.contains(&url[3..]), "{first}");
+            assert!(!first.contains("Gehe1m"), "{first}");
+        }
+    }
+}
+
+#[test]
+fn a_repository_path_that_is_a_file_is_told() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "untouched").unwrap();
+    for operation in ["init", "snapshots", "backup", "unlock"] {
+        let call = Call::on(operation, &file).with("DATA_DIR", "/proc/self");
+        let place = format!("repository: {}/config: ", file.display());
+        let ran = call.fails(1, "Fatal: failed to ");
+        let said = ran.last();
+        assert!(said.contains(&place) && said.contains("a part of this path is a file"), "{said}");
+        assert!(said.ends_with("Check RESTIC_REPOSITORY, and the store's own log"), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "untouched");
 }

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "modules of one binary")]
 
 mod calls;
+mod locks;
 mod program;
 mod signals;
 #[path = "../support/mod.rs"]

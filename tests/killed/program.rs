@@ -44,18 +44,30 @@ impl World {
 
     /// `volmover backup` of the source, with packs of 4 MiB.
     pub fn backup(&self, repository: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_volmover"));
-        command
-            .arg("backup")
-            .env_clear()
-            .env("RESTIC_REPOSITORY", repository)
-            .env("RESTIC_PASSWORD", PASSWORD)
-            .env("RESTIC_PACK_SIZE", "4")
-            .env("DATA_DIR", self.source.path())
-            .env("MOVER_THREADS", "2")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = call("backup", repository);
+        command.env("DATA_DIR", self.source.path());
         command
     }
+
+    /// `volmover restore` of the snapshot that `new` made.
+    pub fn restore(&self, repository: &Path, target: &Path) -> Command {
+        let mut command = call("restore", repository);
+        command.env("DATA_DIR", target).env("MOVER_PATH", self.source.path());
+        command
+    }
+}
+
+fn call(operation: &str, repository: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_volmover"));
+    command
+        .arg(operation)
+        .env_clear()
+        .env("RESTIC_REPOSITORY", repository)
+        .env("RESTIC_PASSWORD", PASSWORD)
+        .env("RESTIC_PACK_SIZE", "4")
+        .env("MOVER_THREADS", "2")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }

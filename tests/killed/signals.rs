@@ -15,7 +15,7 @@ use crate::support::mover::Mover;
 use crate::support::restic::{REFEREES, Restic};
 use crate::support::scaled;
 
-fn count(folder: &Path) -> usize {
+pub fn count(folder: &Path) -> usize {
     std::fs::read_dir(folder).map_or(0, Iterator::count)
 }
 
@@ -27,7 +27,7 @@ fn packs(repository: &Path) -> usize {
 }
 
 /// The seed of this run: another each time, unless `VOLMOVER_TEST_SEED` says which.
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     match std::env::var("VOLMOVER_TEST_SEED") {
         Ok(seed) => seed.parse().expect("VOLMOVER_TEST_SEED is a whole number"),
         Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().into(),
@@ -35,7 +35,7 @@ fn seed() -> u64 {
 }
 
 /// A number from 0 to 1 that the seed and the run decide.
-fn share(seed: u64, run: usize) -> f64 {
+pub fn share(seed: u64, run: usize) -> f64 {
     let Id([first, second, ..]) = Id::of(format!("{seed} {run}").as_bytes());
     f64::from(u16::from_be_bytes([first, second])) / f64::from(u16::MAX)
 }

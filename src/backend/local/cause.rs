@@ -62,6 +62,7 @@ fn kind_of(errno: Errno) -> BackendErrorKind {
 
 fn explain(errno: Errno) -> Option<&'static str> {
     match errno {
+        Errno::NOTDIR => Some("a part of this path is a file"),
         Errno::STALE => Some("ESTALE, the server replaced the file or the mount"),
         Errno::IO => Some("EIO, the disk or the network mount failed"),
         Errno::UCLEAN => Some("EUCLEAN, the file system of the repository is damaged"),

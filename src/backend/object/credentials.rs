@@ -125,7 +125,7 @@ impl Credentials {
     async fn tokens(&self) -> Result<&Wire, Failure> {
         let make = async || {
             let client = tls::token_client(&self.options).map_err(|error| denied(error.to_string()))?;
-            Ok(Wire::new(client, self.options.timeouts))
+            Ok(Wire::new(client, self.options.timeouts).through(&self.options.proxies))
         };
         self.tokens.get_or_try_init(make).await
     }

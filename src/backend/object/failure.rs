@@ -176,18 +176,23 @@ fn kind_of(status: StatusCode, code: &str) -> (BackendErrorKind, bool) {
     }
 }
 
-/// The failure that stands at the end of a chain of causes: refused, unresolved, untrusted, cut.
-pub(super) fn of_network(error: &reqwest::Error, host: &str) -> Failure {
+/// The failure that stands at the end of a chain of causes: refused, unresolved, untrusted, cut. Behind a
+/// proxy it is the proxy that refuses, or has no address.
+pub(super) fn of_network(error: &reqwest::Error, host: &str, proxy: Option<&str>) -> Failure {
     use BackendErrorKind::Unreachable;
     if let Some(tls) = find::<rustls::Error>(error) {
         return of_tls(tls, host);
     }
     let resolves = !causes(error).any(|cause| cause.to_string().starts_with("dns error"));
     let during = if error.is_connect() { "cannot connect to" } else { "lost the connection to" };
+    let name = |host: &str| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
+    let unresolved = match proxy {
+        Some(proxy) => format!("cannot resolve the proxy {}", name(proxy)),
+        None => format!("cannot resolve host {}", name(host)),
+    };
+    let host = &proxy.map_or_else(|| host.to_owned(), |proxy| format!("{host} through the proxy {proxy}"));
     let cause = match find::<io::Error>(error) {
-        _ if !resolves => {
-            format!("cannot resolve host {}", host.rsplit_once(':').map_or(host, |(name, _)| name))
-        }
+        _ if !resolves => unresolved,
         _ if error.is_timeout() => format!("{during} {host}: timed out"),
         Some(io) => format!("{during} {host}: {}", io_words(io)),
         None => match causes(error).last() {

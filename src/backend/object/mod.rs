@@ -10,6 +10,7 @@ mod bucket;
 mod credentials;
 mod failure;
 mod options;
+mod proxy;
 mod store;
 mod tls;
 mod wire;

@@ -41,7 +41,7 @@ impl Store {
     /// Checks the options; no network.
     pub(super) fn new(options: &ObjectOptions) -> AnyResult<Self> {
         Ok(Self {
-            wire: Wire::new(tls::store_client(options)?, options.timeouts),
+            wire: Wire::new(tls::store_client(options)?, options.timeouts).through(&options.proxies),
             address: Address::new(options)?,
             credentials: Credentials::new(options),
             region: OnceCell::new(),

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use opendal::Buffer;
 
 use super::failure::{self, Failure};
-use super::options::Timeouts;
+use super::options::{Proxies, Timeouts};
 use crate::backend::BackendErrorKind;
 
 /// How much of a body is handed to the connection at once.
@@ -29,17 +29,25 @@ const TRUSTED_BYTES: u64 = 256 << 20;
 pub(super) struct Wire {
     client: reqwest::Client,
     timeouts: Timeouts,
+    proxies: Proxies,
 }
 
 impl Wire {
     /// A client that keeps these times.
     pub(super) fn new(client: reqwest::Client, timeouts: Timeouts) -> Self {
-        Self { client, timeouts }
+        Self { client, timeouts, proxies: Proxies::default() }
+    }
+
+    /// The same, whose client goes through these proxies.
+    pub(super) fn through(self, proxies: &Proxies) -> Self {
+        Self { proxies: proxies.clone(), ..self }
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
     pub(super) async fn send(&self, request: Request<Buffer>) -> Result<Response<Bytes>, Failure> {
         let host = host_of(&request);
+        let uri = request.uri();
+        let proxy = self.proxies.between(uri.scheme_str() == Some("https"), uri.host().unwrap_or_default());
         let (parts, body) = request.into_parts();
         let is_head = parts.method == http::Method::HEAD;
         let started = Instant::now();
@@ -53,8 +61,14 @@ impl Wire {
         }
         let watch = Watch { idle: self.timeouts.idle, progress: &progress, host: &host };
         let answer = watch.wait(builder.send(), started + limit).await?;
-        let mut answer = answer.map_err(|error| failure::of_network(&error, &host))?;
+        let mut answer = answer.map_err(|error| failure::of_network(&error, &host, proxy.as_deref()))?;
         progress.mark();
+        if let Some(proxy) = &proxy
+            && answer.status() == http::StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            let cause = format!("the proxy {proxy} wants a user and a password, or others");
+            return Err(Failure::lasting(BackendErrorKind::Denied, cause));
+        }
 
         let announced = answer.content_length().filter(|_| !is_head);
         limit += allowance(Duration::ZERO, announced.unwrap_or(0));
@@ -68,7 +82,7 @@ impl Wire {
         while let Some(chunk) = watch
             .wait(answer.chunk(), started + limit)
             .await?
-            .map_err(|error| failure_of_body(&error, &host, collected.len(), announced))?
+            .map_err(|error| failure_of_body(&error, &host, proxy.as_deref(), collected.len(), announced))?
         {
             progress.mark();
             collected.extend_from_slice(&chunk);
@@ -90,8 +104,14 @@ fn host_of(request: &Request<Buffer>) -> String {
 }
 
 /// A body that ends early is damaged; a connection that breaks is unreachable.
-fn failure_of_body(error: &reqwest::Error, host: &str, received: usize, announced: Option<u64>) -> Failure {
-    let network = failure::of_network(error, host);
+fn failure_of_body(
+    error: &reqwest::Error,
+    host: &str,
+    proxy: Option<&str>,
+    received: usize,
+    announced: Option<u64>,
+) -> Failure {
+    let network = failure::of_network(error, host, proxy);
     let cut = announced.is_some_and(|announced| (received as u64) < announced);
     if cut && !network.cause.contains("timed out") {
         let cause = format!("the answer ended after {received} of {} bytes", announced.unwrap_or(0));

@@ -4,8 +4,13 @@
 //! Time is injected: thirty minutes pass at once. What restic makes of our locks, and we of its, is in
 //! `interop.rs`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(unreachable_pub, reason = "modules of one binary")]
 
+mod clocks;
+mod hostile;
+#[path = "../support/mod.rs"]
 mod support;
+mod unlock;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,16 +33,16 @@ use volmover::repository::lock::{Lock, LockFile, LockMode, LockOptions};
 
 use LockMode::{Exclusive, Shared};
 
-const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
 /// A repository in memory, and the clock that it and its store go by.
-struct Store {
+pub(crate) struct Store {
     clock: Arc<SleepClock>,
     backend: Arc<MemoryBackend>,
 }
 
 impl Store {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Arc::new(SleepClock::new());
         let backend = Arc::new(MemoryBackend::with_clock(Arc::clone(&clock) as Arc<dyn Clock>));
         Repository::create(Arc::clone(&backend) as Arc<dyn Backend>, &access(Arc::clone(&clock) as _))
@@ -45,20 +50,20 @@ impl Store {
         Self { clock, backend }
     }
 
-    fn mover(&self) -> Mover {
+    pub(crate) fn mover(&self) -> Mover {
         Mover::open_at(Arc::clone(&self.backend) as _, Arc::clone(&self.clock) as _).unwrap()
     }
 
-    fn locks(&self) -> BTreeSet<String> {
+    pub(crate) fn locks(&self) -> BTreeSet<String> {
         self.backend.list(FileType::Lock).unwrap().into_iter().map(|file| file.name).collect()
     }
 }
 
-fn acquire(mover: &Mover, mode: LockMode) -> Result<Lock> {
+pub(crate) fn acquire(mover: &Mover, mode: LockMode) -> Result<Lock> {
     acquire_with(mover, mode, &mover.locks)
 }
 
-fn acquire_with(mover: &Mover, mode: LockMode, options: &LockOptions) -> Result<Lock> {
+pub(crate) fn acquire_with(mover: &Mover, mode: LockMode, options: &LockOptions) -> Result<Lock> {
     Lock::acquire(&mover.repository, mode, options, &mover.monitor, &mover.stop)
 }
 
@@ -74,7 +79,7 @@ fn assert_locked(refused: Result<Lock>, exclusively: bool) -> Error {
 }
 
 /// Writes a lock file as another process might have.
-fn foreign(mover: &Mover, edit: impl FnOnce(&mut LockFile)) -> String {
+pub(crate) fn foreign(mover: &Mover, edit: impl FnOnce(&mut LockFile)) -> String {
     let mut file = LockFile {
         time: mover.repository.clock().now().to_string(),
         exclusive: true,
@@ -206,6 +211,11 @@ fn a_lock_that_restic_left_when_it_was_killed_is_removed() {
     assert!(refused.contains("already locked by PID") && refused.contains(" on fixture by "), "{refused}");
     acquire(&mover, Shared).unwrap().release().unwrap();
     clock.advance(31 * MINUTE);
+    acquire(&mover, Exclusive).unwrap_err();
+    for file in copy.path().join("locks").read_dir().unwrap() {
+        let file = std::fs::File::open(file.unwrap().path()).unwrap();
+        file.set_modified(std::time::SystemTime::now() - 31 * MINUTE).unwrap();
+    }
     acquire(&mover, Exclusive).unwrap().release().unwrap();
     assert_eq!(copy.path().join("locks").read_dir().unwrap().count(), 0);
     assert!(mover.monitor.warnings()[0].contains("fixture"));
@@ -277,7 +287,7 @@ fn it_is_given_back_on_every_way_out() {
 
 /// Polls until `done`, for ten seconds at most.
 #[track_caller]
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(10), "waited in vain for: {what}");
@@ -351,13 +361,13 @@ fn a_backup_that_lost_its_lock_writes_no_snapshot() {
     Repository::create(Arc::clone(&memory) as _, &access(Arc::new(SystemClock::new()))).unwrap();
     let fault = Arc::new(Fault::new(Arc::clone(&memory) as _, Arc::new(SystemClock::new())));
     fault.add(Rule::on(&[Request::Write]).kind(FileType::Pack).delay(Duration::from_millis(400)));
-    let mut mover = Mover::open_backend(fault as _).unwrap();
+    let mut mover = Mover::open_backend(Arc::clone(&fault) as _).unwrap();
     mover.locks.refresh = Duration::from_millis(50);
     let folder = tempfile::tempdir().unwrap();
     source::files(folder.path(), 3, 1000, 1);
     std::thread::scope(|scope| {
         let backup = scope.spawn(|| mover.backup(folder.path()));
-        wait_until("the lock", || !memory.list(FileType::Lock).unwrap().is_empty());
+        wait_until("a pack on its way", || fault.hits() > 0);
         while !backup.is_finished() {
             for file in memory.list(FileType::Lock).unwrap() {
                 let _ = memory.delete(FileType::Lock, &file.name);

@@ -1,0 +1,122 @@
+//! Loading the index within the memory budget.
+//!
+//! The largest index file is read first: by what its entries take, and by the listed sizes of all, it is known
+//! what the whole will take, and one that cannot fit is an error before the rest is read. Estimates may be
+//! wrong, so what is loaded is counted as well: it never outgrows the budget by more than the files in flight.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::index::{Index, IndexBuilder};
+use super::{Repository, in_parallel};
+use crate::backend::{FileType, Listed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::repository::Id;
+
+/// An index that is estimated at this share more than the budget is not loaded, in percent. Files differ: a
+/// smaller excess is found out while loading.
+const EXCESS_PERCENT: u64 = 25;
+/// What a file in flight takes for each of its bytes: itself, its JSON, and the decoded entries.
+const FLIGHT_FACTOR: u64 = 8;
+
+/// All index files of `repository`, which may take up to `memory_bytes` in memory.
+pub(super) fn index(repository: &Repository, memory_bytes: u64) -> Result<Index> {
+    let mut files = repository.backend().list(FileType::Index)?;
+    files.sort_unstable_by(|a, b| (b.bytes, &b.name).cmp(&(a.bytes, &a.name)));
+    let Some((largest, others)) = files.split_first() else { return Ok(IndexBuilder::default().finish()) };
+    let builder = Mutex::new(IndexBuilder::default());
+    let load = |file: &Listed| {
+        let needed = add(repository, file, &builder)?;
+        if needed > memory_bytes { Err(too_large(repository, needed, memory_bytes)) } else { Ok(needed) }
+    };
+    let first = load(largest)?;
+    let all_bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    let estimate = (u128::from(first) * u128::from(all_bytes) / u128::from(largest.bytes.max(1))) as u64;
+    if estimate > memory_bytes.saturating_add(memory_bytes / 100 * EXCESS_PERCENT) {
+        return Err(too_large(repository, estimate, memory_bytes));
+    }
+    let in_flight = memory_bytes.saturating_sub(estimate) / (largest.bytes * FLIGHT_FACTOR).max(1);
+    let workers = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
+    in_parallel(others, repository.backend().connections().min(workers), load)?;
+    Ok(builder.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
+}
+
+/// Reads one file, and returns what all of them need by now, in bytes.
+fn add(repository: &Repository, file: &Listed, builder: &Mutex<IndexBuilder>) -> Result<u64> {
+    // Lists leave out what is no id.
+    let Ok(id) = file.name.parse::<Id>() else { return Ok(0) };
+    let packs = repository.read_index_file(&id)?;
+    let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+    builder.add(&packs);
+    Ok(builder.needed_bytes())
+}
+
+fn too_large(repository: &Repository, needed: u64, memory_bytes: u64) -> Error {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    Error::new(ErrorKind::Other, "the index does not fit into the memory budget")
+        .at(repository.backend().location())
+        .because(format!("it takes {} MiB or more, the budget is {} MiB", mib(needed), mib(memory_bytes)))
+        .then("Raise MOVER_MEMORY or the container's memory limit, or prune the repository")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::fault::{Fault, Rule};
+    use crate::backend::memory::MemoryBackend;
+    use crate::backend::record::Request;
+    use crate::clock::SystemClock;
+    use crate::random::SystemRandom;
+    use crate::repository::blob::{BlobType, Extent};
+    use crate::repository::compression::Compression;
+    use crate::repository::index::{IndexPack, encode};
+    use crate::repository::key::ScryptCost;
+    use crate::repository::open::Access;
+    use crate::repository::pack::PackedBlob;
+
+    /// A repository of `files` index files of 500 blobs, and how many of them were read.
+    fn repository(files: u32) -> (Repository, Arc<Fault>) {
+        let clock = Arc::new(SystemClock::new());
+        let access = Access {
+            password: b"p",
+            key_hint: None,
+            compression: Compression::Auto,
+            scrypt: ScryptCost::CHEAP,
+            host_and_user: ("h", "u"),
+            clock: Arc::<SystemClock>::clone(&clock),
+            random: Arc::new(SystemRandom),
+        };
+        let fault = Arc::new(Fault::new(Arc::new(MemoryBackend::new()), clock));
+        let repository = Repository::create(Arc::<Fault>::clone(&fault), &access).unwrap();
+        let extent = Extent { offset: 0, length: 50, plain_length: None };
+        for file in 0..files {
+            let blob = |n: u32| PackedBlob {
+                id: Id::of(&(file * 500 + n).to_le_bytes()),
+                kind: BlobType::Data,
+                extent,
+            };
+            let pack = IndexPack { id: Id::of(&[9, file as u8]), blobs: (0..500).map(blob).collect() };
+            repository.write_unpacked(FileType::Index, &encode(&[pack])).unwrap();
+        }
+        fault
+            .add(Rule::on(&[Request::Read]).kind(FileType::Index).forever().delay(std::time::Duration::ZERO));
+        (repository, fault)
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_before_it_is_loaded() {
+        let needed = 40 * (500 * 48 + 32);
+        let (whole, _) = repository(40);
+        assert_eq!(whole.load_index().unwrap().len(), 20_000);
+        assert_eq!(whole.with_memory(needed).load_index().unwrap().len(), 20_000);
+        let (small, fault) = repository(40);
+        let error = small.with_memory(needed / 2).load_index().unwrap_err().to_string();
+        assert!(error.contains("MOVER_MEMORY") && error.contains("the budget is 1 MiB"), "{error}");
+        assert_eq!(fault.hits(), 1, "one file tells");
+        // An estimate may be a little too low: then it is found out on the way.
+        let (close, _) = repository(40);
+        assert!(close.with_memory(needed - 1).load_index().is_err());
+    }
+}
