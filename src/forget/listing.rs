@@ -59,7 +59,8 @@ pub fn text(plans: &[GroupPlan<'_>], look: &Look<'_>) -> String {
             } else {
                 table::snapshots(rows, &zone)
             };
-            text += &format!("{verb} {} snapshots:\n{table}\n", rows.len());
+            let heading = format!("{verb} {} snapshots:\n", rows.len());
+            text.extend([heading, table, "\n".to_owned()]);
         }
     };
     for plan in plans {

@@ -1,4 +1,4 @@
-//! `FORGET_OPTIONS`: the options of `restic forget`, as VolSync hands them over, read into typed values.
+//! `FORGET_OPTIONS`: the options of `restic forget`, as `VolSync` hands them over, read into typed values.
 //!
 //! Words are parted by white space and nothing else, as a shell parts an unquoted variable; options are read as restic
 //! 0.19 reads them (`--keep-last 3`, `--keep-last=3`, `-l3`, `-nl 3`). A word that restic would refuse, or would

@@ -2,7 +2,8 @@
 //!
 //! Snapshots are seen newest first. A rule of a period keeps the first of each hour, day, week, month or year
 //! while its counter lasts, by the clock of the snapshot's own offset; the oldest of all is kept besides where
-//! a counter is left. Rules are ORed. `within` reaches back from the newest snapshot that is not in the future.
+//! a counter is left. One rule is enough to keep. `within` reaches back from the newest snapshot that is not in the future,
+//! and keeps everything where all are.
 
 use std::fmt;
 
@@ -168,7 +169,6 @@ impl Policy {
         let reference = sorted
             .iter()
             .find(|(_, snapshot)| snapshot.time.instant() <= around.now)
-            .or(sorted.first())
             .map_or(NodeTime::UNSET, |(_, snapshot)| snapshot.time);
         let mut rules = self.rules(reference, around.zone);
         let within = (!is_zero(&self.within)).then(|| reference.before(&self.within, around.zone));

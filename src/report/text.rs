@@ -130,7 +130,9 @@ impl Monitor for TextMonitor {
 
     fn forgotten(&self, summary: &ForgetSummary) {
         self.end();
-        lines::forgotten(summary).into_iter().for_each(|line| self.line(&line));
+        if let Some(line) = lines::forgotten(summary) {
+            self.line(&line);
+        }
     }
 
     fn failed(&self, error: &Error) {

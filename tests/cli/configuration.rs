@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::call::{Call, MARK, PASSWORD, Repo, source};
 
 /// A variable, a wrong value, and the line without `Fatal: `.
-const WRONG: [(&str, &str, &str); 44] = [
+const WRONG: [(&str, &str, &str); 45] = [
     (
         "MOVER_JSON",
         "maybe",
@@ -149,8 +149,13 @@ const WRONG: [(&str, &str, &str); 44] = [
     ),
     (
         "FORGET_OPTIONS",
-        " --keep-last 1",
-        "forget is not supported yet: FORGET_OPTIONS. Unset it, and run restic forget",
+        " --keep-lasst 1",
+        "unknown option of forget: FORGET_OPTIONS: --keep-lasst. Known are those of restic forget",
+    ),
+    (
+        "FORGET_OPTIONS",
+        "--keep-last 0",
+        "no policy was specified, no snapshots will be removed: FORGET_OPTIONS. Say what to keep",
     ),
     ("RESTIC_REPOSITORY", "", "no repository. Set RESTIC_REPOSITORY to where it is"),
 ];

@@ -8,6 +8,7 @@ mod call;
 mod configuration;
 mod doctor;
 mod folders;
+mod forgets;
 mod locked;
 mod runs;
 #[path = "../support/s3.rs"]

@@ -66,12 +66,10 @@ impl NodeTime {
         let first = days(months.div_euclid(12), months.rem_euclid(12) + 1, 1);
         let wall = (first + day - 1 - span.days as i64) * DAY + second;
         let own = self.offset_seconds != 0 && offset_at(self.seconds, zone) == self.offset_seconds;
-        let offset = match own {
-            false => self.offset_seconds,
-            true => match offset_at(wall, zone) {
-                0 => 0,
-                offset => offset_at(wall - i64::from(offset), zone),
-            },
+        let offset = match offset_at(wall, zone) {
+            _ if !own => self.offset_seconds,
+            0 => 0,
+            offset => offset_at(wall - i64::from(offset), zone),
         };
         (wall - i64::from(offset) - span.hours as i64 * 3600, self.nanoseconds)
     }
