@@ -8,6 +8,7 @@ mod call;
 mod configuration;
 mod folders;
 mod locked;
+mod prune;
 mod runs;
 #[path = "../support/s3.rs"]
 mod s3;
