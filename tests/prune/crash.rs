@@ -11,7 +11,7 @@ use volmover::error::ErrorKind;
 
 use crate::stage::Stage;
 use crate::support::scaled;
-use crate::world::{World, assert_clean, open, open_at, prune};
+use crate::world::{World, assert_clean, assert_nothing_dangles, open, open_at, prune};
 
 /// restic reads everything after every nth crash; at the long scale after each.
 fn is_sample(nth: u64) -> bool {
@@ -43,6 +43,7 @@ fn crash_at_every_change(version: u32, with_effect: bool) {
         let lock_alone = memory.list(FileType::Lock).unwrap().len() == usize::from(!with_effect);
         assert!(crashed.is_err() || lock_alone, "{what}: {crashed:?}");
         world.assert_whole(&memory, &what);
+        assert_nothing_dangles(&memory, &what);
         if is_sample(nth) {
             world.assert_restic_is_content(&memory, &what);
         }
@@ -102,6 +103,7 @@ fn a_stop_at_any_moment_leaves_a_sound_repository() {
         mover.stop = AtomicBool::new(false);
         assert!(memory.list(FileType::Lock).unwrap().is_empty(), "{what}");
         world.assert_whole(&memory, &what);
+        assert_nothing_dangles(&memory, &what);
         world.assert_next_finishes(&memory, &what);
     }
 }

@@ -178,6 +178,14 @@ pub fn assert_clean(mover: &Mover, what: &str) {
     assert!(mover.repository.backend().list(FileType::Lock).unwrap().is_empty(), "{what}: a lock is left");
 }
 
+/// No index names a pack that is not there: the next backup would believe that its blobs are stored.
+#[track_caller]
+pub fn assert_nothing_dangles(memory: &Arc<MemoryBackend>, what: &str) {
+    for pack in open(memory).repository.load_index().unwrap().packs() {
+        assert!(memory.stat(FileType::Pack, &pack.hex()).is_ok(), "{what}: pack {} is gone", pack.short());
+    }
+}
+
 /// The holders of all locks are gone.
 pub fn break_locks(memory: &MemoryBackend) {
     for lock in memory.list(FileType::Lock).unwrap() {
