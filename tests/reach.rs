@@ -75,7 +75,9 @@ fn every_tree_is_met_once_and_every_pack_is_read_about_once() {
     let mover = Mover::open_backend(Arc::clone(&record) as _).unwrap();
     let index = mover.repository.load_index().unwrap();
     let mut expected = BTreeSet::new();
-    roots.iter().for_each(|root| by_hand(&mover.repository, &index, *root, &mut expected));
+    for root in &roots {
+        by_hand(&mover.repository, &index, *root, &mut expected);
+    }
     record.clear();
     let seen = Seen::default();
     reach::walk(&mover.repository, &index, &roots, 3, &seen, &AtomicBool::new(false)).unwrap();

@@ -38,7 +38,7 @@ pub struct ForgetOptions {
 /// What `--prune` is told; none: as the operation prune.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PruneLimits {
-    /// UnusedMax data that may stay.
+    /// Unused data that may stay.
     pub unused_max: Option<UnusedMax>,
     /// The most bytes to repack.
     pub repack_bytes_max: Option<u64>,

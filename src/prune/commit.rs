@@ -119,23 +119,25 @@ struct Chunk {
     blobs: usize,
 }
 
+/// The chunk that takes `blobs` more: the last, or a new one where that is full.
+fn room(chunks: &mut Vec<Chunk>, blobs: usize) -> Option<&mut Chunk> {
+    if chunks.last().is_none_or(|chunk| chunk.blobs > 0 && chunk.blobs + blobs > BLOBS_MAX) {
+        chunks.push(Chunk::default());
+    }
+    let chunk = chunks.last_mut()?;
+    chunk.blobs += blobs;
+    Some(chunk)
+}
+
 fn chunks(staying: &BTreeSet<u32>, new: &[IndexPack], blobs_of: impl Fn(u32) -> usize) -> Vec<Chunk> {
     let mut chunks: Vec<Chunk> = Vec::new();
-    fn open(chunks: &mut Vec<Chunk>, blobs: usize) -> Option<&mut Chunk> {
-        if chunks.last().is_none_or(|chunk| chunk.blobs > 0 && chunk.blobs + blobs > BLOBS_MAX) {
-            chunks.push(Chunk::default());
-        }
-        let chunk = chunks.last_mut()?;
-        chunk.blobs += blobs;
-        Some(chunk)
-    }
     for pack in staying {
-        if let Some(chunk) = open(&mut chunks, blobs_of(*pack)) {
+        if let Some(chunk) = room(&mut chunks, blobs_of(*pack)) {
             chunk.staying.push(*pack);
         }
     }
     for (place, pack) in new.iter().enumerate() {
-        if let Some(chunk) = open(&mut chunks, pack.blobs.len()) {
+        if let Some(chunk) = room(&mut chunks, pack.blobs.len()) {
             let start = if chunk.new.is_empty() { place } else { chunk.new.start };
             chunk.new = start..place + 1;
         }

@@ -10,6 +10,7 @@ mod doctor;
 mod folders;
 mod forgets;
 mod locked;
+mod prune;
 mod runs;
 #[path = "../support/s3.rs"]
 mod s3;

@@ -2,6 +2,7 @@
 //!
 //! A failure prints its seed; `FORGET_SEED=<seed>` runs that list alone.
 
+use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -77,7 +78,7 @@ fn list(dice: &mut Dice, now: i64) -> Vec<Snapshot> {
         let nanoseconds = dice.roll(4) as u32 * 250_000_000 + dice.roll(2) as u32;
         let zone = &zones[dice.roll(zones.len() as u64) as usize];
         let mut made = snapshot(time, nanoseconds, zone);
-        made.hostname = dice.one_of(hosts).to_owned();
+        dice.one_of(hosts).clone_into(&mut made.hostname);
         made.tags = dice.some_of(&["a", "b", "c", "partial"]);
         made.paths = match dice.roll(6) {
             0 => vec!["/y".to_owned(), "/x".to_owned()],
@@ -111,7 +112,7 @@ fn duration(dice: &mut Dice) -> String {
     let mut text = String::new();
     for (unit, most) in [("y", 3), ("m", 15), ("d", 40), ("h", 50)] {
         if dice.once_in(2) {
-            text += &format!("{}{unit}", dice.roll(most));
+            write!(text, "{}{unit}", dice.roll(most)).unwrap();
         }
     }
     if text.is_empty() { "1d".to_owned() } else { text }
@@ -237,12 +238,11 @@ fn compare(list: &List, restic: &Restic, zone: &TimeZone, options: &str, place: 
 fn any_policy_on_any_list() {
     let Some(_) = Restic::at("restic-0.19", "") else { return };
     let first = std::env::var("FORGET_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seeds = match first {
-        Some(seed) => seed..seed + 1,
-        None => {
-            let seed = Timestamp::now().as_second() as u64 * 1000;
-            seed..seed + scaled(LISTS) as u64
-        }
+    let seeds = if let Some(seed) = first {
+        seed..seed + 1
+    } else {
+        let seed = Timestamp::now().as_second() as u64 * 1000;
+        seed..seed + scaled(LISTS) as u64
     };
     println!("seeds {seeds:?}");
     let place = List::new();

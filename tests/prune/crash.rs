@@ -10,9 +10,8 @@ use volmover::clock::SystemClock;
 use volmover::error::ErrorKind;
 
 use crate::stage::Stage;
-use crate::support::mover::Mover;
 use crate::support::scaled;
-use crate::world::{World, assert_clean, open, prune};
+use crate::world::{World, assert_clean, assert_nothing_dangles, open, open_at, prune};
 
 /// restic reads everything after every nth crash; at the long scale after each.
 fn is_sample(nth: u64) -> bool {
@@ -31,7 +30,7 @@ fn crash_at_every_change(version: u32, with_effect: bool) {
         }
         let later = nth + u64::from(with_effect);
         fault.add(Rule::on(&CHANGES).skip(later).forever().fail(BackendErrorKind::Other));
-        let crashed = prune(&Mover::open_backend(Arc::clone(&fault) as _).unwrap());
+        let crashed = prune(&open_at(Arc::clone(&fault) as _));
         if fault.hits() == 0 {
             let summary = crashed.unwrap();
             assert!(nth > 20 && summary.packs_written > 1, "{nth} changes, {summary:?}");
@@ -44,6 +43,7 @@ fn crash_at_every_change(version: u32, with_effect: bool) {
         let lock_alone = memory.list(FileType::Lock).unwrap().len() == usize::from(!with_effect);
         assert!(crashed.is_err() || lock_alone, "{what}: {crashed:?}");
         world.assert_whole(&memory, &what);
+        assert_nothing_dangles(&memory, &what);
         if is_sample(nth) {
             world.assert_restic_is_content(&memory, &what);
         }
@@ -80,7 +80,7 @@ fn a_stop_at_any_moment_leaves_a_sound_repository() {
                 raise.store(true, Ordering::SeqCst);
             }
         });
-        let mut mover = Mover::open_backend(Arc::new(stage)).unwrap();
+        let mut mover = open_at(Arc::new(stage));
         count.store(0, Ordering::SeqCst);
         // The session looks at a flag of its own; both are one here.
         let done = std::thread::scope(|scope| {
@@ -103,6 +103,7 @@ fn a_stop_at_any_moment_leaves_a_sound_repository() {
         mover.stop = AtomicBool::new(false);
         assert!(memory.list(FileType::Lock).unwrap().is_empty(), "{what}");
         world.assert_whole(&memory, &what);
+        assert_nothing_dangles(&memory, &what);
         world.assert_next_finishes(&memory, &what);
     }
 }
@@ -122,7 +123,7 @@ fn a_lock_that_is_gone_stops_it_before_it_deletes() {
                 crate::world::break_locks(&inner);
             }
         });
-        let error = prune(&Mover::open_backend(Arc::new(stage)).unwrap()).unwrap_err();
+        let error = prune(&open_at(Arc::new(stage))).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Locked, "{error}");
         for (kind, name, data) in world.content.files() {
             assert_eq!(&memory.read(kind, name).unwrap(), data, "{kind:?} {name} is as it was");
@@ -140,7 +141,7 @@ fn the_next_prune_uploads_only_what_the_last_did_not() {
     let memory = world.store();
     let fault = Arc::new(Fault::new(Arc::clone(&memory) as _, Arc::new(SystemClock::new())));
     fault.add(Rule::on(&[Request::Write]).kind(FileType::Pack).skip(packs / 2).fail(BackendErrorKind::Full));
-    let error = prune(&Mover::open_backend(Arc::clone(&fault) as _).unwrap()).unwrap_err();
+    let error = prune(&open_at(Arc::clone(&fault) as _)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoSpace);
     let next = prune(&open(&memory)).unwrap();
     assert!(next.packs_written < packs, "{} of {packs} packs again", next.packs_written);

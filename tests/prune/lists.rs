@@ -9,8 +9,7 @@ use volmover::ops;
 use volmover::ops::prune::PruneOptions;
 
 use crate::stage::Stage;
-use crate::support::mover::Mover;
-use crate::world::{World, options, prune};
+use crate::world::{World, open_at, options, prune};
 
 const KINDS: [FileType; 4] = [FileType::Snapshot, FileType::Index, FileType::Pack, FileType::Lock];
 
@@ -60,7 +59,7 @@ fn one_list_that_lies_costs_nothing() {
                     let now = of == kind && asked.fetch_add(1, Ordering::SeqCst) == nth;
                     if now { told.tell(of, list) } else { Ok(list) }
                 });
-                let done = prune(&Mover::open_backend(Arc::new(stage)).unwrap());
+                let done = prune(&open_at(Arc::new(stage)));
                 // Lists of data that the guards compare: no difference may pass.
                 let is_guarded = kind != FileType::Lock && nth < 3;
                 assert!(!is_guarded || done.is_err(), "{what}: {done:?}");
@@ -88,7 +87,7 @@ fn a_store_that_keeps_lying_costs_nothing_that_can_be_known() {
                 &memory,
                 move |of, list| if of == kind { told.tell(of, list) } else { Ok(list) },
             );
-            let _ = prune(&Mover::open_backend(Arc::new(stage)).unwrap());
+            let _ = prune(&open_at(Arc::new(stage)));
             world.assert_whole(&memory, &what);
         }
     }
@@ -97,7 +96,7 @@ fn a_store_that_keeps_lying_costs_nothing_that_can_be_known() {
     let stage = Stage::on_list(&memory, |of, list| {
         if of == FileType::Snapshot { Lie::IsEmpty.tell(of, list) } else { Ok(list) }
     });
-    let error = prune(&Mover::open_backend(Arc::new(stage)).unwrap()).unwrap_err();
+    let error = prune(&open_at(Arc::new(stage))).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Other);
     assert!(error.to_string().contains("make a backup first"), "{error}");
     assert!(memory.content() == before, "nothing was changed");
@@ -106,7 +105,7 @@ fn a_store_that_keeps_lying_costs_nothing_that_can_be_known() {
         let stage = Stage::on_list(&memory, move |of, list| {
             if of == FileType::Snapshot { Lie::Lacks(place).tell(of, list) } else { Ok(list) }
         });
-        let mover = Mover::open_backend(Arc::new(stage)).unwrap();
+        let mover = open_at(Arc::new(stage));
         let known = PruneOptions { expected: vec![id.parse().unwrap()], ..options() };
         let error = ops::prune::run(&mover.session(), &known).unwrap_err();
         assert!(error.to_string().contains(&id[..8]), "{error}");

@@ -43,7 +43,7 @@ fn needed_packs(memory: &Arc<MemoryBackend>) -> Vec<(BlobType, Id)> {
         let mut tree = snapshot.tree;
         loop {
             let nodes = mover.repository.read_tree(&index, &tree, &mut opener).unwrap().nodes;
-            if let Some(blob) = nodes.iter().filter_map(|node| node.content.as_ref()?.first()).next() {
+            if let Some(blob) = nodes.iter().find_map(|node| node.content.as_ref()?.first()) {
                 let mut places = index.locations(BlobType::Data, blob);
                 let place = places.next().unwrap();
                 // Of a blob with two copies the other is as good.

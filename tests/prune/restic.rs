@@ -75,7 +75,9 @@ fn the_same_limits_leave_the_same() {
         let lists = history(&restic.with("RESTIC_PACK_SIZE", "4"), folder.path());
         for (arguments, options) in &limits {
             let copies = [TempDir::new().unwrap(), TempDir::new().unwrap()];
-            copies.iter().for_each(|copy| copy_folder(repository.path(), copy.path()));
+            for copy in &copies {
+                copy_folder(repository.path(), copy.path());
+            }
             let [theirs, ours] = copies
                 .each_ref()
                 .map(|copy| Restic::on(REFEREES[0], copy.path()).unwrap().with("RESTIC_PACK_SIZE", "4"));

@@ -16,6 +16,7 @@ use volmover::ops::prune::PruneOptions;
 use volmover::ops::{self};
 use volmover::report::PruneSummary;
 
+use crate::support::clock::SleepClock;
 use crate::support::listing;
 use crate::support::mover::{self, Mover, backup_options, prune_options};
 use crate::support::restic::{REFEREES, Restic};
@@ -32,8 +33,9 @@ pub struct World {
     pub gone: BTreeMap<FileType, String>,
 }
 
+/// Smaller packs still, so that several are written.
 pub fn options() -> PruneOptions {
-    prune_options(PACK_BYTES)
+    prune_options(PACK_BYTES / 4)
 }
 
 pub fn prune(mover: &Mover) -> Result<PruneSummary> {
@@ -41,12 +43,18 @@ pub fn prune(mover: &Mover) -> Result<PruneSummary> {
 }
 
 pub fn open(memory: &Arc<MemoryBackend>) -> Mover {
-    Mover::open_backend(Arc::clone(memory) as _).unwrap()
+    open_at(Arc::clone(memory) as _)
+}
+
+/// By a clock whose waits take no time.
+pub fn open_at(backend: Arc<dyn Backend>) -> Mover {
+    Mover::open_at(backend, Arc::new(SleepClock::new())).unwrap()
 }
 
 fn backup(memory: &Arc<MemoryBackend>, source: &Path) -> (String, String) {
     let options = BackupOptions { pack_bytes: PACK_BYTES, ..backup_options(source) };
-    let summary = ops::backup::run(&open(memory).session(), options).unwrap().summary;
+    let mover = Mover::open_backend(Arc::clone(memory) as _).unwrap();
+    let summary = ops::backup::run(&mover.session(), options).unwrap().summary;
     (summary.snapshot_id.unwrap(), listing::list(source))
 }
 
@@ -110,9 +118,13 @@ impl World {
         holding(&self.content)
     }
 
-    /// Every snapshot is there and restores to what was saved.
+    /// Every snapshot is there and restores to what was saved, once the locks of the dead are gone.
     #[track_caller]
     pub fn assert_whole(&self, memory: &Arc<MemoryBackend>, what: &str) {
+        break_locks(memory);
+        if memory.content() == self.content {
+            return;
+        }
         let mover = open(memory);
         let mut ids = mover.snapshot_ids();
         ids.sort();
@@ -164,6 +176,14 @@ pub fn assert_clean(mover: &Mover, what: &str) {
         "{what}: {left:?}"
     );
     assert!(mover.repository.backend().list(FileType::Lock).unwrap().is_empty(), "{what}: a lock is left");
+}
+
+/// No index names a pack that is not there: the next backup would believe that its blobs are stored.
+#[track_caller]
+pub fn assert_nothing_dangles(memory: &Arc<MemoryBackend>, what: &str) {
+    for pack in open(memory).repository.load_index().unwrap().packs() {
+        assert!(memory.stat(FileType::Pack, &pack.hex()).is_ok(), "{what}: pack {} is gone", pack.short());
+    }
 }
 
 /// The holders of all locks are gone.
