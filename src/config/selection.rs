@@ -318,10 +318,7 @@ mod tests {
         assert_eq!(choice(&[("MOVER_SNAPSHOT", "latest~3")]), latest(None, 3));
         assert_eq!(choice(&[("MOVER_SNAPSHOT", "AB12")]), Ok((SnapshotChoice::Id("ab12".to_owned()), None)));
         let (part, folder) = choice(&[("MOVER_SNAPSHOT", "ab12:/srv/a:b")]).unwrap();
-        assert_eq!(
-            (part, folder.as_deref()),
-            (SnapshotChoice::Id("ab12".to_owned()), Some("/srv/a:b"))
-        );
+        assert_eq!((part, folder.as_deref()), (SnapshotChoice::Id("ab12".to_owned()), Some("/srv/a:b")));
         assert_eq!(choice(&[("MOVER_SNAPSHOT", "latest~1:sub")]).unwrap().1.as_deref(), Some("sub"));
         let refused = [
             ("MOVER_SNAPSHOT", "latest~"),

@@ -45,7 +45,8 @@ fn add(repository: &Repository, file: &Listed, builder: &Mutex<IndexBuilder>) ->
     // Lists leave out what is no id.
     let Ok(id) = file.name.parse::<Id>() else { return Ok(0) };
     let json = repository.read_unpacked(FileType::Index, &id)?;
-    let packs = index::decode(&json).map_err(|cause| damaged_file(FileType::Index, &id, cause.to_string()))?;
+    let packs =
+        index::decode(&json).map_err(|cause| damaged_file(FileType::Index, &id, cause.to_string()))?;
     let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
     builder.add(&packs);
     Ok(builder.needed_bytes())
@@ -101,7 +102,8 @@ mod tests {
             let pack = IndexPack { id: Id::of(&[9, file as u8]), blobs: (0..500).map(blob).collect() };
             repository.write_unpacked(FileType::Index, &encode(&[pack])).unwrap();
         }
-        fault.add(Rule::on(&[Request::Read]).kind(FileType::Index).forever().delay(std::time::Duration::ZERO));
+        fault
+            .add(Rule::on(&[Request::Read]).kind(FileType::Index).forever().delay(std::time::Duration::ZERO));
         (repository, fault)
     }
 

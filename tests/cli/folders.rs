@@ -196,11 +196,15 @@ fn a_folder_of_a_snapshot_can_be_meant() {
     for part in ["latest:d".to_owned(), format!("{}:/d/", &id[..8]), "latest~0:/d".to_owned()] {
         let target = TempDir::new().unwrap();
         restore(&part, target.path()).ok();
-        let names: Vec<_> = fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["text"], "{part}");
     }
     let target = TempDir::new().unwrap();
-    restore("latest:short", target.path()).fails(1, "Fatal: cannot restore the folder: short: it is not a folder");
-    restore("latest:none", target.path()).fails(1, "Fatal: cannot restore the folder: none: the snapshot has no");
-    restore("latest:", target.path()).fails(2, "Fatal: invalid value: MOVER_SNAPSHOT=latest:. Accepted: an id");
+    restore("latest:short", target.path())
+        .fails(1, "Fatal: cannot restore the folder: short: it is not a folder");
+    restore("latest:none", target.path())
+        .fails(1, "Fatal: cannot restore the folder: none: the snapshot has no");
+    restore("latest:", target.path())
+        .fails(2, "Fatal: invalid value: MOVER_SNAPSHOT=latest:. Accepted: an id");
 }

@@ -215,7 +215,10 @@ fn an_unreachable_store_is_given_up_after_a_minute() {
 fn a_proxy_that_fails_is_named_and_the_store_behind_it_is_not_blamed() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for (proxy, cause) in [
-        (format!("http://u:Gehe1m@127.0.0.1:{closed}"), format!("through the proxy 127.0.0.1:{closed}: connection refused")),
+        (
+            format!("http://u:Gehe1m@127.0.0.1:{closed}"),
+            format!("through the proxy 127.0.0.1:{closed}: connection refused"),
+        ),
         ("http://proxy.invalid:3128".to_owned(), "cannot resolve the proxy proxy.invalid".to_owned()),
     ] {
         for url in ["s3:http://store.example/bucket", "s3:https://store.example/bucket"] {

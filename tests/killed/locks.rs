@@ -18,12 +18,14 @@ fn locks(repository: &Path) -> usize {
     count(&repository.join("locks"))
 }
 
+/// An operation on a repository, and its target if it needs one.
+type Begin = fn(&World, &Path, &Path) -> Command;
+
 /// Ten moments of each, a hundred in CI: SIGTERM, wherever it meets the run, leaves no lock.
 #[test]
 fn a_run_that_is_terminated_at_a_random_moment_leaves_no_lock() {
     let world = World::new(14);
     let seed = seed();
-    type Begin = fn(&World, &Path, &Path) -> Command;
     let operations: [(&str, Begin); 2] = [
         ("backup", |world, repository, _| world.backup(repository)),
         ("restore", |world, repository, target| world.restore(repository, target)),
