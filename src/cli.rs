@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -18,7 +17,7 @@ use crate::config::operation::{OPERATIONS, Operation, Personality};
 use crate::config::variable::{Group, Secrecy, Shape, Variable};
 use crate::config::variables::ALL;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::config_file::VERSION_NEW;
+use crate::version;
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -53,6 +52,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLin
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let program = arguments.first().map(OsString::as_os_str).unwrap_or_default();
     let personality = Personality::of(Path::new(program));
+    let asks = |option: &str| arguments.iter().skip(1).any(|argument| argument == option);
+    if asks("--verbose") && (asks("--version") || asks("-V")) {
+        return Ok(CommandLine::Show { text: version::verbose(), exit_code: 0 });
+    }
     let rest = arguments.iter().skip(1).map(OsString::as_os_str);
     let matches = match command().try_get_matches_from(std::iter::once(OsStr::new("volmover")).chain(rest)) {
         Ok(matches) => matches,
@@ -77,16 +80,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLin
     }
 }
 
-/// Version, target, and the repository version that is written.
-pub static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let library = match () {
-        () if cfg!(target_env = "musl") => "-musl",
-        () if cfg!(target_env = "gnu") => "-gnu",
-        () => "",
-    };
-    let target = format!("{}-{}{library}", std::env::consts::ARCH, std::env::consts::OS);
-    format!("{} ({target}), writes restic repository version {VERSION_NEW}", env!("CARGO_PKG_VERSION"))
-});
+/// What someone reads who has set nothing yet: which variables are missing, and one complete example. Nothing
+/// for everybody else.
+#[must_use]
+pub fn first_steps(missing: &[&str]) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nNot set: {}. A complete example, with a repository in a folder:\n\n{EXAMPLE}\n",
+        missing.join(", ")
+    )
+}
+
+const EXAMPLE: &str = "  mkdir repository && export RESTIC_PASSWORD=choose-one
+  docker run --rm --user \"$(id -u):$(id -g)\" -v \"$HOME/documents:/data:ro\" -v \"$PWD/repository:/repository\" \\
+    -e RESTIC_REPOSITORY=/repository -e RESTIC_PASSWORD volmover backup snapshots";
 
 const OPERATION: &str = "OPERATION";
 
@@ -94,7 +103,7 @@ fn command() -> Command {
     let operations = Arg::new(OPERATION).num_args(0..).value_parser(value_parser!(OsString)).hide(true);
     Command::new("volmover")
         .about("Backs up volumes into restic repositories, and restores them")
-        .version(VERSION.as_str())
+        .version(version::LINE.as_str())
         .override_usage("volmover [OPTIONS] OPERATION...\n       volmover help OPERATION")
         .help_template(format!(
             "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{}\n{{all-args}}{{after-help}}",
@@ -401,5 +410,7 @@ mod tests {
         assert_eq!(exit_code, 0);
         assert!(text.starts_with("volmover 0."), "{text}");
         assert!(text.contains(std::env::consts::ARCH) && text.ends_with("repository version 2\n"), "{text}");
+        let (verbose, exit_code) = shown(&["--version", "--verbose"]);
+        assert!(exit_code == 0 && verbose.starts_with(&text) && verbose.contains("\nzstd-sys "), "{verbose}");
     }
 }

@@ -66,7 +66,9 @@ impl ErrorKind {
         match self {
             Self::Other => "any other error",
             Self::Usage => "usage or configuration: unknown operation, missing or invalid variable",
-            Self::Partial => "the snapshot is saved, but some source was unreadable",
+            Self::Partial => {
+                "the snapshot is saved, but some source was unreadable; or a snapshot could not be removed"
+            }
             Self::RepositoryMissing => "the repository does not exist, and may not be created",
             Self::Locked => "the repository is locked, and stayed so for `MOVER_LOCK_WAIT`",
             Self::WrongPassword => "wrong password, or no key fits",

@@ -5,6 +5,8 @@
 //! backup   walk → compare with the parent → read → cut → hash → dedup → seal (compress, encrypt, open again)
 //!          → pack → upload → index → tree … → snapshot
 //! restore  select → plan by pack → compare with what is there → fetch → open → write → metadata
+//! prune    lists → index → mark → plan → repack → new index → proof → lists again → delete
+//! verify   select → plan by pack → fetch → open, or restore → read back → compare; then conditions and reports
 //! ```
 //! Each is a folder, its stages are files, and its `mod.rs` alone knows all of them. Threads of three kinds
 //! work at a backup: readers do I/O and own the buffers that they fill; workers compute, one thread from cut
@@ -14,9 +16,10 @@
 //! # Floors
 //! A file imports only from lower floors; `tests/architecture.rs` holds that.
 //! ```text
-//! 5  main.rs cli.rs config/ stores.rs signals.rs sequence.rs     environment → operations → exit code
+//! 5  main.rs cli.rs config/ stores.rs signals.rs version.rs      environment → operations → exit code
+//!    sequence.rs volsync.rs
 //! 4  ops/                                                        one verb a file
-//! 3  backup/ restore/ forget/ prune/ check/ repair/              the pipelines, and what an operation decides
+//! 3  backup/ restore/ verify/ forget/ prune/ check/ repair/      the pipelines, and what an operation decides
 //! 2  repository/                                                 the restic format: codecs, keys, packs, locks
 //! 1  backend/                                                    where the repository is stored, and decorators
 //! 0  error.rs clock.rs random.rs host.rs pattern.rs report/      what every floor may use
@@ -50,9 +53,11 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod forget;
 pub mod host;
 pub mod ops;
 pub mod pattern;
+pub mod prune;
 pub mod random;
 pub mod report;
 pub mod repository;
@@ -60,3 +65,6 @@ pub mod restore;
 pub mod sequence;
 pub mod signals;
 pub mod stores;
+pub mod verify;
+pub mod version;
+pub mod volsync;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use volmover::cli::{self, Call, CommandLine};
 use volmover::clock::{Clock, SystemClock};
-use volmover::config::Config;
-use volmover::config::env::{Lookup, process_environment};
+use volmover::config::env::{Lookup, Values, process_environment};
 use volmover::config::limits::Limits;
+use volmover::config::operation::Personality;
 use volmover::config::secret::Secret;
 use volmover::config::variables::MOVER_JSON;
+use volmover::config::{self, Config};
 use volmover::error::{Error, Result};
 use volmover::random::SystemRandom;
 use volmover::report::{self, Choice, Monitor, Sinks};
@@ -27,11 +28,21 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(CommandLine::Show { text, exit_code }) => {
             early.output(&text);
+            if exit_code != 0 {
+                let lookup = Lookup::new(Values::new(), process_environment());
+                early.output(&cli::first_steps(
+                    &lookup.map(|lookup| config::missing(&lookup)).unwrap_or_default(),
+                ));
+            }
             ExitCode::from(exit_code)
         }
         Ok(CommandLine::Run(call)) => match configure(&call) {
             Ok((config, warnings)) => run(&config, &call, &warnings, &sinks, clock),
-            Err(Refused { error, json }) => {
+            Err(refused) => {
+                let Refused { error, json, missing } = *refused;
+                if call.personality == Personality::Tool && !json {
+                    cli::first_steps(&missing).lines().for_each(|line| early.log(line));
+                }
                 fail(report::select(Choice { json, ..plain }, sinks, clock).as_ref(), &error)
             }
         },
@@ -39,19 +50,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// A configuration that is not valid, and whether its `MOVER_JSON` is.
+/// A configuration that is not valid, whether its `MOVER_JSON` is, and which variables it lacks.
 struct Refused {
     error: Error,
     json: bool,
+    missing: Vec<&'static str>,
 }
 
-fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Refused> {
-    let lookup = Lookup::new(call.options.clone(), process_environment())
-        .map_err(|error| Refused { error, json: false })?;
+fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Box<Refused>> {
+    let lookup = Lookup::new(call.options.clone(), process_environment()).map_err(|error| Refused {
+        error,
+        json: false,
+        missing: Vec::new(),
+    })?;
     let limits = Limits::of_this_process();
     match Config::parse(&lookup, call.personality, &call.operations, &limits) {
         Ok(config) => Ok((config, lookup.warnings())),
-        Err(error) => Err(Refused { error, json: lookup.flag(&MOVER_JSON, false).unwrap_or(false) }),
+        Err(error) => Err(Box::new(Refused {
+            error,
+            json: lookup.flag(&MOVER_JSON, false).unwrap_or(false),
+            missing: config::missing(&lookup),
+        })),
     }
 }
 

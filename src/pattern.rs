@@ -7,6 +7,33 @@
 
 mod glob;
 
+/// Text with wildcards, matched as a whole: `*` is any run of characters, slashes too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(String);
+
+impl Glob {
+    /// Reads it; `*` any characters, `?` one, `[a-z]` one of a set, `\\` takes the next as it is.
+    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+        if glob::is_sound(text.as_bytes()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadPattern(text.to_owned()))
+        }
+    }
+
+    /// Whether all of `text` matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        glob::matches(self.0.as_bytes(), text.as_bytes())
+    }
+
+    /// The text that was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A list of patterns, read once.
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {

@@ -18,28 +18,31 @@ use crate::config::{self, Config, OnMissing, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Holder, Names};
 use crate::ops::backup::BackupOptions;
-use crate::ops::restore::Outcome;
+use crate::ops::restore::{Outcome, Shown};
 use crate::ops::snapshots::SnapshotsOptions;
 use crate::ops::{self, Limits, Session};
 use crate::pattern::Patterns;
 use crate::random::random_array;
 use crate::report::{Monitor, Operation as Reported};
-use crate::repository::Repository;
 use crate::repository::key::ScryptCost;
 use crate::repository::lock::{LockOptions, REFRESH};
 use crate::repository::open::{Access, Origin};
+use crate::repository::{Id, Repository};
 use crate::restore::select::{Filter, Selection};
 use crate::restore::{Overwrite, RestoreOptions, XattrFilter};
 use crate::signals::Interruption;
 use crate::stores::{self, Surroundings};
+use crate::volsync::{self, Line};
 
 mod check;
+mod doctor;
 mod forget;
 mod ls;
 mod prune;
 mod repair;
 mod stats;
 mod unlock;
+mod verify;
 
 /// One run of the program.
 pub struct Sequence<'a> {
@@ -49,6 +52,12 @@ pub struct Sequence<'a> {
     password: Secret,
     locks: LockOptions,
     repository: Option<Arc<Repository>>,
+    /// A backup of this run found an empty source, and created nothing.
+    skipped_empty_source: bool,
+    /// Snapshots that this run saved and that no forget can have removed: a list that lacks one is wrong.
+    saved: Vec<Id>,
+    /// The repository was created by this run.
+    created: bool,
 }
 
 /// Runs `operations`.
@@ -59,16 +68,33 @@ pub fn run(
     interruption: &Interruption,
 ) -> Result<()> {
     config.repository.url.require_served()?;
+    let started = around.clock.elapsed();
     let holder = Holder::this_process(&Names::read(std::path::Path::new("/")));
     let locks = LockOptions { holder, wait: config.run.lock_wait, refresh: REFRESH };
     let password = config.repository.password.fetch()?;
-    let mut sequence = Sequence { config, around, interruption, password, locks, repository: None };
-    sequence.refuse_what_is_not_built(operations)?;
+    let mut sequence = Sequence {
+        config,
+        around,
+        interruption,
+        password,
+        locks,
+        repository: None,
+        skipped_empty_source: false,
+        saved: Vec::new(),
+        created: false,
+    };
+    sequence.check_forget(operations)?;
     sequence.check_patterns()?;
+    if let Some(warning) = volsync::lacking(config.run.privileged) {
+        around.monitor.warn(&warning);
+    }
+    interruption.adopt();
     sequence.jitter()?;
     for operation in operations {
         sequence.step(*operation)?;
     }
+    sequence.say(Line::Completed(around.clock.elapsed().saturating_sub(started)));
+    sequence.say(Line::Done);
     Ok(())
 }
 
@@ -79,9 +105,15 @@ impl Sequence<'_> {
             Operation::Backup => self.backup(),
             Operation::Restore => self.restore(),
             Operation::Snapshots => self.snapshots(),
-            Operation::Forget => self.forget(),
+            Operation::Forget => {
+                // What was saved may be removed again.
+                self.saved.clear();
+                self.forget()
+            }
             Operation::Prune => self.prune(),
             Operation::Check => self.check(),
+            Operation::Verify => self.verify(),
+            Operation::Doctor => self.doctor(),
             Operation::Unlock => self.unlock(),
             Operation::Stats => self.stats(),
             Operation::Ls => self.ls(),
@@ -96,12 +128,14 @@ impl Sequence<'_> {
         self.around.monitor.as_ref()
     }
 
-    /// Retention is asked for and cannot be done: better no backup at all than one that never forgets.
-    fn refuse_what_is_not_built(&self, operations: &[Operation]) -> Result<()> {
-        if operations.contains(&Operation::Backup) && self.config.maintenance.forget_options.is_some() {
-            return Err(Error::usage("forget is not supported yet")
-                .at("FORGET_OPTIONS")
-                .then("Unset it, and run restic forget on this repository"));
+    fn say(&self, line: Line) {
+        volsync::say(self.config.personality, self.monitor(), line);
+    }
+
+    /// A forget that does not know what to remove is refused before anything runs.
+    fn check_forget(&self, operations: &[Operation]) -> Result<()> {
+        if operations.contains(&Operation::Forget) && self.config.maintenance.forget {
+            self.forget_request()?;
         }
         Ok(())
     }
@@ -158,7 +192,9 @@ impl Sequence<'_> {
             && !self.config.run.dry_run;
         let repository = if create {
             let (repository, origin) = Repository::open_or_create(backend, &self.access())?;
-            if origin == Origin::Created {
+            self.created = origin == Origin::Created;
+            if self.created {
+                self.say(Line::InitializeDir);
                 self.monitor().initialized(&ops::init::summary(&repository));
             }
             repository
@@ -229,6 +265,7 @@ impl Sequence<'_> {
     fn backup(&mut self) -> Result<()> {
         if ops::backup::is_empty(&self.config.data_dir)? {
             self.monitor().line("== Directory is empty skipping backup ===");
+            self.skipped_empty_source = true;
             return self.nothing("the source is empty", &self.config.data_dir.display().to_string());
         }
         let repository = self.repository(true)?;
@@ -236,21 +273,26 @@ impl Sequence<'_> {
         let options = self.backup_options()?;
         let backup = ops::backup::run(&self.session(repository), options)?;
         self.monitor().backed_up(&backup.summary);
+        if self.config.maintenance.forget_options.is_none() {
+            self.saved.extend(backup.summary.snapshot_id.iter().filter_map(|id| id.parse::<Id>().ok()));
+        }
         if backup.shrunk {
             self.monitor()
-                .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot");
+                .warn("the source shrank by more than MOVER_MAX_SHRINK against the parent snapshot: nothing is forgotten");
         }
         match (backup.summary.errors, self.config.backup.on_partial) {
-            (0, _) => Ok(()),
+            (0, _) => {}
             (errors, Verdict::Accept) => {
                 self.monitor().warn(&format!("{errors} items of the source could not be read"));
-                Ok(())
             }
-            (errors, Verdict::Fail) => Err(Error::new(ErrorKind::Partial, "the snapshot is partial")
-                .at(self.config.data_dir.display().to_string())
-                .because(format!("{errors} items of the source could not be read"))
-                .then("See the lines above; MOVER_PARTIAL=accept takes such backups as done")),
+            (errors, Verdict::Fail) => {
+                return Err(Error::new(ErrorKind::Partial, "the snapshot is partial")
+                    .at(self.config.data_dir.display().to_string())
+                    .because(format!("{errors} items of the source could not be read"))
+                    .then("See the lines above; MOVER_PARTIAL=accept takes such backups as done"));
+            }
         }
+        if backup.shrunk { Ok(()) } else { self.forget_after_backup() }
     }
 
     fn nothing(&self, what: &str, place: &str) -> Result<()> {
@@ -298,26 +340,36 @@ impl Sequence<'_> {
 
     fn restore(&mut self) -> Result<()> {
         let create = self.config.personality == Personality::Mover;
+        let was_open = self.repository.is_some();
         let repository = self.repository(create)?;
+        if self.created && !was_open {
+            self.monitor().warn(
+                "there was no repository to restore from, so one was created: check RESTIC_REPOSITORY; \
+                 MOVER_ON_MISSING=fail makes this an error",
+            );
+        }
         self.monitor().begin(Reported::Restore);
-        let Config { identity, output, .. } = self.config;
-        let only = |wanted: &Wanted| wanted.filter().map(|value| vec![value.to_owned()]);
+        let Config { identity, output, restore, data_dir, personality, .. } = self.config;
+        self.say(Line::RestoreOptions { delete: restore.delete });
         let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
         let selection = selection(&self.config.snapshot);
         let options = self.restore_options(repository.backend().connections())?;
         let session = self.session(repository);
-        let outcome = ops::restore::run(&session, &selection, &filter, &output.zones.shown, options)?;
+        let shown =
+            Shown { zone: &output.zones.shown, target: &volsync::target_name(*personality, data_dir) };
+        let outcome = ops::restore::run(&session, &selection, &filter, &shown, options)?;
         match outcome {
             Outcome::Restored(summary) => {
+                if !self.config.run.dry_run {
+                    ops::restore::sync(data_dir)?;
+                }
                 self.monitor().restored(&summary);
                 Ok(())
             }
             Outcome::NothingEligible(existing) => {
                 self.monitor().line("No eligible snapshots found");
                 self.monitor().warn(&existing);
-                if self.config.personality == Personality::Mover {
-                    self.monitor().line("=== No data will be restored ===");
-                }
+                self.say(Line::NothingRestored);
                 self.nothing("no eligible snapshot", &self.config.repository.url.to_string())
             }
         }
@@ -367,6 +419,11 @@ impl Sequence<'_> {
         self.monitor().output(&text);
         Ok(())
     }
+}
+
+/// The filter for one value.
+fn only(wanted: &Wanted) -> Option<Vec<String>> {
+    wanted.filter().map(|value| vec![value.to_owned()])
 }
 
 fn selection(choice: &SnapshotChoice) -> Selection {

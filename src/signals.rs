@@ -3,13 +3,17 @@
 //! Operations look at the stop flag, make what they have done usable and give their locks back. Should
 //! that hang (a dead store), the process ends anyway, and tries to give the lock back before it does.
 //!
+//! As process 1 of a container the program inherits the orphans of a password command, and collects them once
+//! it has no children of its own.
+//!
 //! SIGHUP is taken and means nothing: restic sends it to the process that a lock names, to see whether it lives.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use rustix::process::WaitOptions;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +30,7 @@ pub struct Interruption {
     stop: Arc<AtomicBool>,
     signal: AtomicI32,
     held: Mutex<Option<Releaser>>,
+    adopts: AtomicBool,
 }
 
 impl Interruption {
@@ -34,10 +39,14 @@ impl Interruption {
         let interruption = Arc::new(Self::default());
         let failed =
             |cause: std::io::Error| Error::new(ErrorKind::Other, "cannot watch signals").because(cause);
-        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
+        let mut signals = Signals::new([SIGCHLD, SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
         let told = Arc::clone(&interruption);
         let watch = move || {
-            if let Some(signal) = signals.forever().find(|signal| *signal != SIGHUP) {
+            let ends = |signal: &i32| {
+                told.collect_orphans();
+                [SIGINT, SIGTERM].contains(signal)
+            };
+            if let Some(signal) = signals.forever().find(ends) {
                 told.signal.store(signal, Ordering::SeqCst);
                 told.stop.store(true, Ordering::SeqCst);
                 std::thread::sleep(GRACE);
@@ -46,6 +55,18 @@ impl Interruption {
         };
         std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
         Ok(interruption)
+    }
+
+    /// From now on this process starts no program of its own: every child that ends is an orphan.
+    pub fn adopt(&self) {
+        self.adopts.store(true, Ordering::SeqCst);
+        self.collect_orphans();
+    }
+
+    fn collect_orphans(&self) {
+        if self.adopts.load(Ordering::SeqCst) {
+            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+        }
     }
 
     /// Set once a signal came.

@@ -47,14 +47,8 @@ impl std::fmt::Debug for Surroundings {
 
 /// The store of the configured repository. Nothing is connected to yet.
 pub fn connect(config: &Config, around: &Surroundings) -> Result<Arc<dyn Backend>> {
-    config.repository.url.require_served()?;
     let connections = config.performance.connections;
-    let mut store: Arc<dyn Backend> = match &config.repository.url.location {
-        Location::S3(place) => Arc::new(ObjectBackend::open(object_options(config, place)?)?),
-        Location::Local(path) => Arc::new(LocalBackend::open(path, connections)),
-        // Refused above; a path of that name cannot exist.
-        Location::NotYet(name) => Arc::new(LocalBackend::open(std::path::Path::new(name), connections)),
-    };
+    let mut store = bare(config)?;
     let rate = |bytes: Option<u64>| bytes.and_then(NonZeroU64::new);
     let up = rate(config.performance.upload_bytes_per_second);
     let down = rate(config.performance.download_bytes_per_second);
@@ -71,6 +65,18 @@ pub fn connect(config: &Config, around: &Surroundings) -> Result<Arc<dyn Backend
         Arc::clone(&around.stop),
     ));
     Ok(if config.run.dry_run { Arc::new(DryRun::new(store)) } else { store })
+}
+
+/// The same store without any decorator: every request is made once, and its failure is heard at once.
+pub fn bare(config: &Config) -> Result<Arc<dyn Backend>> {
+    config.repository.url.require_served()?;
+    let connections = config.performance.connections;
+    Ok(match &config.repository.url.location {
+        Location::S3(place) => Arc::new(ObjectBackend::open(object_options(config, place)?)?),
+        Location::Local(path) => Arc::new(LocalBackend::open(path, connections)),
+        // Refused above; a path of that name cannot exist.
+        Location::NotYet(name) => Arc::new(LocalBackend::open(std::path::Path::new(name), connections)),
+    })
 }
 
 fn object_options(config: &Config, place: &S3Location) -> Result<ObjectOptions> {

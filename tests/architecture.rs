@@ -14,9 +14,9 @@ const FLOORS: [&[&str]; 6] = [
     &["error", "clock", "random", "host", "pattern", "report"],
     &["backend"],
     &["repository"],
-    &["backup", "restore", "forget", "prune", "check", "repair", "rustic"],
+    &["backup", "restore", "verify", "forget", "prune", "check", "repair", "rustic"],
     &["ops"],
-    &["cli", "config", "sequence", "signals", "stores", "volsync", "main", "lib"],
+    &["cli", "config", "sequence", "signals", "stores", "version", "volsync", "main", "lib"],
 ];
 
 /// Names that are allowed in some files only: the names, and where a path may begin to use them.

@@ -8,7 +8,7 @@ pub fn path_of(kind: FileType, name: &str) -> String {
     match kind {
         FileType::Config => kind.folder().to_owned(),
         FileType::Pack => format!("{}/{}/{name}", kind.folder(), name.get(..2).unwrap_or("")),
-        FileType::Key | FileType::Lock | FileType::Snapshot | FileType::Index => {
+        FileType::Key | FileType::Lock | FileType::Snapshot | FileType::Index | FileType::Probe => {
             format!("{}/{name}", kind.folder())
         }
     }

@@ -260,7 +260,7 @@ impl Backend for LocalBackend {
         match kind {
             FileType::Pack => self.list_packs(),
             FileType::Config => Ok(Vec::new()),
-            FileType::Key | FileType::Lock | FileType::Snapshot | FileType::Index => {
+            FileType::Key | FileType::Lock | FileType::Snapshot | FileType::Index | FileType::Probe => {
                 self.list_folder(kind.folder(), is_file_name)
             }
         }

@@ -40,6 +40,9 @@ pub enum FileType {
     Index,
     /// `data/<xx>/<id>`
     Pack,
+    /// `volmover-doctor/<id>`: written and deleted again to see whether that works. No program of the restic
+    /// format looks into a folder of this name, so a probe that stays behind harms nobody.
+    Probe,
 }
 
 impl FileType {
@@ -56,6 +59,7 @@ impl FileType {
             Self::Snapshot => "snapshots",
             Self::Index => "index",
             Self::Pack => "data",
+            Self::Probe => "volmover-doctor",
         }
     }
 
@@ -69,6 +73,7 @@ impl FileType {
             Self::Snapshot => "snapshot",
             Self::Index => "index",
             Self::Pack => "pack",
+            Self::Probe => "probe",
         }
     }
 }

@@ -1,20 +1,23 @@
 //! What forget, prune, check, unlock and repair are told.
 
-use std::path::PathBuf;
-
 use super::env::Lookup;
+use super::operation::Operation;
+use super::text_file;
 use super::values::{self, Parsed, choice, size};
 #[allow(clippy::wildcard_imports, reason = "the table of names is what this file reads")]
 use super::variables::*;
 use crate::error::Result;
+use crate::forget::options::ForgetOptions;
+use crate::forget::policy_file::PolicyFile;
+use crate::prune::UnusedMax;
 
 /// Looking after a repository.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Maintenance {
-    /// What forget keeps, in restic's options, where it is not blank (`FORGET_OPTIONS`).
-    pub forget_options: Option<String>,
-    /// A file of policies by host and path (`MOVER_POLICY_FILE`).
-    pub policy_file: Option<PathBuf>,
+    /// What forget keeps, where it is said and not blank (`FORGET_OPTIONS`).
+    pub forget_options: Option<ForgetOptions>,
+    /// Policies by host and path (`MOVER_POLICY_FILE`); read where forget is asked for.
+    pub policy_file: Option<PolicyFile>,
     /// Ids or their first digits, of snapshots to remove (`MOVER_FORGET_SNAPSHOTS`).
     pub forget_snapshots: Vec<String>,
     /// Whether forget runs at all (`MOVER_FORGET`).
@@ -33,17 +36,6 @@ pub struct Maintenance {
     pub unlock_all: bool,
     /// Whether a repair is done, and not shown alone (`MOVER_REPAIR`).
     pub repair: bool,
-}
-
-/// Unused data that prune may leave.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum UnusedMax {
-    /// This share of the repository, in percent.
-    Percent(f64),
-    /// So many bytes.
-    Bytes(u64),
-    /// All of it: nothing is repacked for its sake.
-    Unlimited,
 }
 
 /// How much data check reads.
@@ -67,7 +59,7 @@ pub enum CheckReading {
 }
 
 impl Maintenance {
-    pub(super) fn parse(lookup: &Lookup) -> Result<Self> {
+    pub(super) fn parse(lookup: &Lookup, operations: &[Operation]) -> Result<Self> {
         let ids = |text: &str| {
             let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
             ids.map(|id| values::id_prefix(id, 4))
@@ -80,10 +72,10 @@ impl Maintenance {
         Ok(Self {
             forget_options: lookup
                 .text(&FORGET_OPTIONS)?
-                .map(str::trim)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned),
-            policy_file: lookup.path(&MOVER_POLICY_FILE),
+                .filter(|text| !text.trim().is_empty())
+                .map(|text| ForgetOptions::parse(text, FORGET_OPTIONS.name))
+                .transpose()?,
+            policy_file: if operations.contains(&Operation::Forget) { policies(lookup)? } else { None },
             forget_snapshots: lookup.parse(&MOVER_FORGET_SNAPSHOTS, ids)?.unwrap_or_default(),
             forget: lookup.flag(&MOVER_FORGET, true)?,
             prune: lookup.flag(&MOVER_PRUNE, true)?,
@@ -95,6 +87,13 @@ impl Maintenance {
             repair: lookup.parse(&MOVER_REPAIR, |text| choice(text, &repair))?.unwrap_or(false),
         })
     }
+}
+
+fn policies(lookup: &Lookup) -> Result<Option<PolicyFile>> {
+    let Some(path) = lookup.path(&MOVER_POLICY_FILE) else { return Ok(None) };
+    let text = text_file::read(&MOVER_POLICY_FILE, &path)?;
+    let source = format!("{}={}", MOVER_POLICY_FILE.name, path.display());
+    PolicyFile::parse(&String::from_utf8_lossy(&text), &source).map(Some)
 }
 
 fn unused(text: &str) -> Parsed<UnusedMax> {

@@ -33,6 +33,7 @@ mod text_file;
 pub mod values;
 pub mod variable;
 pub mod variables;
+pub mod verify;
 pub mod zone;
 
 use env::{Lookup, invalid};
@@ -50,6 +51,7 @@ use values::{Parsed, choice, number};
 use variable::Variable;
 #[allow(clippy::wildcard_imports, reason = "the table of names is what this file reads")]
 use variables::*;
+use verify::VerifyConfig;
 use zone::Zones;
 
 /// Everything that a run is told.
@@ -77,6 +79,8 @@ pub struct Config {
     pub restore: RestoreConfig,
     /// What forget, prune, check, unlock and repair do.
     pub maintenance: Maintenance,
+    /// What verify asks.
+    pub verify: VerifyConfig,
     /// How the run behaves.
     pub run: RunConfig,
     /// What the run may use.
@@ -237,7 +241,7 @@ impl Config {
         limits: &Limits,
     ) -> Result<Self> {
         let repository = RepositoryConfig::parse(lookup)?;
-        let (snapshot, subfolder) = SnapshotChoice::parse(lookup)?;
+        let (snapshot, subfolder) = SnapshotChoice::parse(lookup, operations)?;
         let on_s3 = matches!(repository.url.location, Location::S3(_));
         Ok(Self {
             personality,
@@ -249,7 +253,8 @@ impl Config {
             subfolder,
             backup: BackupConfig::parse(lookup)?,
             restore: RestoreConfig::parse(lookup, personality)?,
-            maintenance: Maintenance::parse(lookup)?,
+            maintenance: Maintenance::parse(lookup, operations)?,
+            verify: VerifyConfig::parse(lookup)?,
             run: RunConfig::parse(lookup)?,
             performance: Performance::parse(lookup, limits, on_s3)?,
             output: Output::parse(lookup)?,
@@ -266,6 +271,17 @@ impl Config {
         let proxies = [&self.network.http_proxy, &self.network.https_proxy].into_iter().flatten();
         password.into_iter().chain(self.s3.secrets()).chain(proxies)
     }
+}
+
+/// The variables without which nothing can be done, as far as neither they nor their like are set.
+#[must_use]
+pub fn missing(lookup: &Lookup) -> Vec<&'static str> {
+    let needed: [&[&Variable]; 2] = [
+        &[&RESTIC_REPOSITORY, &RESTIC_REPOSITORY_FILE],
+        &[&RESTIC_PASSWORD, &RESTIC_PASSWORD_FILE, &RESTIC_PASSWORD_COMMAND],
+    ];
+    let unset = |variables: &&[&Variable]| variables.iter().all(|variable| lookup.value(variable).is_none());
+    needed.into_iter().filter(unset).filter_map(|like| like.first().map(|first| first.name)).collect()
 }
 
 impl RepositoryConfig {

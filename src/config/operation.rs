@@ -27,6 +27,10 @@ pub enum Operation {
     Check,
     /// Remove stale locks.
     Unlock,
+    /// Prove that a snapshot restores.
+    Verify,
+    /// Try everything that a run needs.
+    Doctor,
     /// Tell sizes.
     Stats,
     /// List the entries of a snapshot.
@@ -47,7 +51,7 @@ pub enum Personality {
 }
 
 /// What can be done now.
-pub const OPERATIONS: [Operation; 12] = [
+pub const OPERATIONS: [Operation; 14] = [
     Operation::Init,
     Operation::Backup,
     Operation::Forget,
@@ -55,6 +59,8 @@ pub const OPERATIONS: [Operation; 12] = [
     Operation::Restore,
     Operation::Snapshots,
     Operation::Check,
+    Operation::Verify,
+    Operation::Doctor,
     Operation::Unlock,
     Operation::Stats,
     Operation::Ls,
@@ -63,7 +69,7 @@ pub const OPERATIONS: [Operation; 12] = [
 ];
 
 /// Names of the contract that cannot be done yet.
-const PLANNED: [&str; 3] = ["verify", "doctor", "report"];
+const PLANNED: [&str; 1] = ["report"];
 
 impl Operation {
     /// The name on the command line.
@@ -77,6 +83,8 @@ impl Operation {
             Self::Forget => "forget",
             Self::Prune => "prune",
             Self::Check => "check",
+            Self::Verify => "verify",
+            Self::Doctor => "doctor",
             Self::Unlock => "unlock",
             Self::Stats => "stats",
             Self::Ls => "ls",
@@ -97,6 +105,12 @@ impl Operation {
             Self::Prune => "remove what no snapshot needs",
             Self::Check => {
                 "look for damage; all data with MOVER_CHECK_READ_DATA, a part with MOVER_CHECK_SUBSET"
+            }
+            Self::Verify => {
+                "prove that the selected snapshot restores: read all of it, or restore it into MOVER_VERIFY_DIR"
+            }
+            Self::Doctor => {
+                "check configuration, DNS, TLS, credentials, the store, the clock, cache and target"
             }
             Self::Unlock => "remove stale locks; all locks with MOVER_UNLOCK_ALL",
             Self::Stats => "tell sizes: restored, stored, packs, blobs, duplicates, unused",

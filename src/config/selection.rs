@@ -14,6 +14,7 @@ use super::variables::{
     DATA_DIR, MOVER_HOST, MOVER_NAME, MOVER_NAMESPACE, MOVER_PATH, MOVER_SNAPSHOT, MOVER_TAGS, RESTIC_HOST,
     RESTORE_AS_OF, SELECT_PREVIOUS,
 };
+use super::verify::LATEST_EACH;
 use crate::error::{Error, Result};
 
 /// Host, path and tags of a run.
@@ -112,15 +113,23 @@ impl Identity {
 
 impl SnapshotChoice {
     /// From `MOVER_SNAPSHOT`, else from `RESTORE_AS_OF` and `SELECT_PREVIOUS`; and the folder of it that is
-    /// meant (restic's `ID:folder`), if not all of it is.
-    pub fn parse(lookup: &Lookup) -> Result<(Self, Option<String>)> {
+    /// meant (restic's `ID:folder`), if not all of it is. Only verify takes `latest-each`, and asks
+    /// `VerifyConfig` for it.
+    pub fn parse(lookup: &Lookup, operations: &[Operation]) -> Result<(Self, Option<String>)> {
         let time = |text: &str| {
             text.parse().map_err(|_| "a time such as 2026-02-28T13:30:00Z (RFC 3339)".to_owned())
         };
         let as_of = lookup.parse(&RESTORE_AS_OF, time)?;
         let back =
             lookup.parse(&SELECT_PREVIOUS, |text| values::number(text, 0..=u64::MAX))?.unwrap_or_default();
-        let named = lookup.parse(&MOVER_SNAPSHOT, snapshot)?;
+        let takes_each = operations.contains(&Operation::Verify)
+            && ![Operation::Restore, Operation::Ls, Operation::Stats]
+                .iter()
+                .any(|one| operations.contains(one));
+        let named = lookup.parse(&MOVER_SNAPSHOT, |text| match text {
+            LATEST_EACH if takes_each => Ok((Self::Latest { as_of, back }, None)),
+            _ => snapshot(text),
+        })?;
         Ok(named.unwrap_or((Self::Latest { as_of, back }, None)))
     }
 }
@@ -223,7 +232,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::super::env::Values;
-    use super::super::operation::Operation::{Backup, Restore, Snapshots};
+    use super::super::operation::Operation::{Backup, Restore, Snapshots, Verify};
     use super::*;
 
     fn lookup(pairs: &[(&str, &str)]) -> Lookup {
@@ -306,7 +315,7 @@ mod tests {
 
     #[test]
     fn snapshots() {
-        let choice = |pairs: &[(&str, &str)]| SnapshotChoice::parse(&lookup(pairs));
+        let choice = |pairs: &[(&str, &str)]| SnapshotChoice::parse(&lookup(pairs), &[Restore]);
         let latest = |as_of: Option<&str>, back| {
             Ok((SnapshotChoice::Latest { as_of: as_of.map(|time| time.parse().unwrap()), back }, None))
         };
@@ -341,5 +350,8 @@ mod tests {
                 "{error}"
             );
         }
+        let each = lookup(&[("MOVER_SNAPSHOT", "latest-each")]);
+        assert_eq!(SnapshotChoice::parse(&each, &[Backup, Verify]), latest(None, 0));
+        assert!(SnapshotChoice::parse(&each, &[Verify, Restore]).is_err());
     }
 }

@@ -87,7 +87,8 @@ fn values_that_are_set() {
     assert!(config.backup.ignore_inode && config.backup.ignore_ctime);
     assert_eq!((config.backup.read_concurrency, config.backup.max_shrink_percent), (8, Some(90.0)));
     assert_eq!(config.backup.on_partial, Verdict::Accept);
-    assert_eq!(config.maintenance.forget_options.as_deref(), Some("--keep-hourly 3"));
+    let policy = config.maintenance.forget_options.unwrap().policy.to_string();
+    assert_eq!(policy, "keep 3 hourly snapshots");
     assert!(config.restore.delete && !config.restore.sparse);
     assert_eq!((config.restore.overwrite, config.restore.include.len()), (Overwrite::IfNewer, 2));
     let names = ["user.*", "security.capability"].map(str::to_owned).to_vec();
@@ -192,6 +193,9 @@ fn every_kind_of_wrong_value_is_refused() {
         ("MOVER_XATTRS", "all,user.*"),
         ("MOVER_XATTRS", ","),
         ("RESTORE_OPTIONS", "--delete --verify"),
+        ("MOVER_VERIFY_MAX_AGE", "26"),
+        ("MOVER_VERIFY_SAMPLE", "5"),
+        ("MOVER_VERIFY_KEEP", "x"),
     ];
     for (name, value) in cases {
         let mut pairs = vec![(name, value)];
@@ -210,12 +214,13 @@ fn every_kind_of_wrong_value_is_refused() {
 /// Bytes that are no text are refused by every variable that is text, so each of the table is really read.
 #[test]
 fn every_variable_of_the_table_is_read() {
-    const PATHS: [&str; 12] = [
+    const PATHS: [&str; 17] = [
         "RESTIC_REPOSITORY_FILE",
         "RESTIC_PASSWORD_FILE",
         "RESTIC_CACHE_DIR",
         "DATA_DIR",
         "MOVER_CONFIG_DIR",
+        "MOVER_POLICY_FILE",
         "CUSTOM_CA",
         "RESTIC_TLS_CLIENT_CERT",
         "AWS_SHARED_CREDENTIALS_FILE",
@@ -223,6 +228,10 @@ fn every_variable_of_the_table_is_read() {
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
         "XDG_CACHE_HOME",
         "HOME",
+        "MOVER_VERIFY_DIR",
+        "MOVER_VERIFY_SHA256SUMS",
+        "MOVER_VERIFY_REPORT",
+        "MOVER_VERIFY_JUNIT",
     ];
     for variable in ALL {
         let bytes = OsString::from_vec(b"\xff\xfe".to_vec());

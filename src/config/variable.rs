@@ -68,6 +68,8 @@ pub enum Group {
     Restore,
     /// What forget, prune, check, unlock and repair do.
     Maintenance,
+    /// What verify asks of a snapshot.
+    Verify,
     /// How a run behaves.
     Run,
     /// What a run may use.
@@ -86,12 +88,13 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order of the help.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Repository,
         Self::Selection,
         Self::Backup,
         Self::Restore,
         Self::Maintenance,
+        Self::Verify,
         Self::Run,
         Self::Performance,
         Self::Output,
@@ -110,6 +113,7 @@ impl Group {
             Self::Backup => "Backup",
             Self::Restore => "Restore",
             Self::Maintenance => "Maintenance",
+            Self::Verify => "Verify",
             Self::Run => "Run",
             Self::Performance => "Performance",
             Self::Output => "Output",

@@ -5,15 +5,16 @@
 
 use super::operation::Operation;
 use super::operation::Operation::{
-    Backup, Check, Forget, Ls, Prune, RepairIndex, RepairSnapshots, Restore, Snapshots, Stats, Unlock,
+    Backup, Check, Doctor, Forget, Ls, Prune, RepairIndex, RepairSnapshots, Restore, Snapshots, Stats,
+    Unlock, Verify,
 };
 use super::variable::{Group, Variable};
 
 /// What filters by host and path, or writes them.
-const SELECTING: [Operation; 6] = [Backup, Forget, Restore, Snapshots, Stats, Ls];
+const SELECTING: [Operation; 7] = [Backup, Forget, Restore, Snapshots, Verify, Stats, Ls];
 /// What takes a lock.
-const LOCKING: [Operation; 10] =
-    [Backup, Forget, Prune, Restore, Snapshots, Check, Stats, Ls, RepairIndex, RepairSnapshots];
+const LOCKING: [Operation; 11] =
+    [Backup, Forget, Prune, Restore, Snapshots, Check, Verify, Stats, Ls, RepairIndex, RepairSnapshots];
 /// What writes packs.
 const WRITING: [Operation; 4] = [Backup, Prune, Forget, RepairSnapshots];
 
@@ -50,7 +51,7 @@ table! {
         .option("repository-id");
     MOVER_ON_MISSING = Variable::one(Group::Repository, "create|fail",
         "when the repository does not exist: for backup, and for restore as the VolSync mover")
-        .option("on-missing").default("create").only(&[Backup, Restore]);
+        .option("on-missing").default("create").only(&[Backup, Restore, Doctor]);
     RESTIC_CACHE_DIR = Variable::one(Group::Repository, "DIR", "the cache")
         .option("cache-dir").default("$XDG_CACHE_HOME/restic, else ~/.cache/restic");
     RESTIC_COMPRESSION = Variable::one(Group::Repository, "MODE", "auto, off, fastest, better or max")
@@ -59,7 +60,7 @@ table! {
         .option("pack-size").default("16").only(&WRITING);
 
     DATA_DIR = Variable::one(Group::Selection, "DIR", "source of backup, target of restore")
-        .option("data-dir").short('d').default("/data").only(&[Backup, Restore]);
+        .option("data-dir").short('d').default("/data").only(&[Backup, Restore, Verify, Doctor]);
     MOVER_HOST = Variable::one(Group::Selection, "HOST",
         "host of the snapshot and of selections (*: any); {name} and {namespace} are filled from MOVER_NAME and \
          MOVER_NAMESPACE")
@@ -76,13 +77,14 @@ table! {
     MOVER_TAGS = Variable::commas(Group::Selection, "TAG,…", "tags of the snapshot; selections ask for them where they are set")
         .option("tags").only(&[Backup, Snapshots]);
     MOVER_SNAPSHOT = Variable::one(Group::Selection, "ID",
-        "the snapshot to take: an id or its first digits, latest, latest~n (the n-th before the latest); with :FOLDER only that folder of it")
-        .option("snapshot").default("by RESTORE_AS_OF and SELECT_PREVIOUS, else latest").only(&[Restore, Ls, Stats]);
+        "the snapshot to take: an id or its first digits, latest, latest~n (the n-th before the latest); with \
+          :FOLDER only that folder of it; for verify also latest-each (the newest of every host and path)")
+        .option("snapshot").default("by RESTORE_AS_OF and SELECT_PREVIOUS, else latest").only(&[Restore, Verify, Ls, Stats]);
     RESTORE_AS_OF = Variable::one(Group::Selection, "TIME",
         "restore the newest snapshot that is not younger than this time (RFC 3339)")
-        .option("restore-as-of").only(&[Restore, Ls, Stats]);
+        .option("restore-as-of").only(&[Restore, Verify, Ls, Stats]);
     SELECT_PREVIOUS = Variable::one(Group::Selection, "N", "restore the n-th snapshot before that")
-        .option("select-previous").default("0").only(&[Restore, Ls, Stats]);
+        .option("select-previous").default("0").only(&[Restore, Verify, Ls, Stats]);
 
     MOVER_EXCLUDE = Variable::lines(Group::Backup, "PATTERN",
         "leave out what matches, restic's patterns, one a line; lost+found at the root is always left out")
@@ -108,7 +110,7 @@ table! {
         .option("max-shrink").default("off").only(&[Backup]);
     MOVER_PARTIAL = Variable::one(Group::Backup, "fail|accept",
         "when some source cannot be read: the snapshot is saved with the tag partial, then exit 3 or 0")
-        .option("partial").default("fail").only(&[Backup]);
+        .option("partial").default("fail").only(&[Backup, Forget]);
     RESTIC_IGNORE_CTIME = Variable::flag(Group::Backup, "do not compare ctimes with the parent's")
         .option("ignore-ctime").default("off").only(&[Backup]);
     RESTIC_IGNORE_INODE = Variable::flag(Group::Backup, "do not compare inodes and ctimes with the parent's")
@@ -120,13 +122,13 @@ table! {
     MOVER_OVERWRITE = Variable::one(Group::Restore, "WHEN", "always, if-changed, if-newer or never")
         .option("overwrite").default("always").only(&[Restore]);
     MOVER_SPARSE = Variable::flag(Group::Restore, "write long runs of zeros as holes")
-        .option("sparse").default("on").only(&[Restore]);
+        .option("sparse").default("on").only(&[Restore, Verify]);
     MOVER_SPACE_CHECK = Variable::flag(Group::Restore,
         "compare sizes first (off for compressing or quota file systems)")
-        .option("space-check").default("on").only(&[Restore]);
+        .option("space-check").default("on").only(&[Restore, Verify]);
     MOVER_XATTRS = Variable::commas(Group::Restore, "PATTERN,…",
         "extended attributes to restore: all, none, or patterns such as user.*")
-        .option("xattrs").default("all; user.* as the VolSync mover").only(&[Restore]);
+        .option("xattrs").default("all; user.* as the VolSync mover").only(&[Restore, Verify]);
 
     MOVER_FORGET = Variable::flag(Group::Maintenance,
         "off: forget, alone and after a backup, prints one line and is skipped")
@@ -156,6 +158,32 @@ table! {
     MOVER_REPAIR = Variable::one(Group::Maintenance, "show|apply",
         "apply: do what the repair would do, instead of showing it")
         .option("repair").default("show").only(&[RepairIndex, RepairSnapshots]);
+
+    MOVER_VERIFY_DIR = Variable::one(Group::Verify, "DIR",
+        "restore for real into this empty directory, read everything back and compare; it is emptied again")
+        .option("verify-dir").only(&[Verify]);
+    MOVER_VERIFY_KEEP = Variable::flag(Group::Verify, "leave what was restored there")
+        .option("verify-keep").default("off").only(&[Verify]);
+    MOVER_VERIFY_COMPARE = Variable::flag(Group::Verify, "list the differences to the live DATA_DIR too")
+        .option("verify-compare").default("off").only(&[Verify]);
+    MOVER_VERIFY_MAX_AGE = Variable::one(Group::Verify, "DURATION", "the oldest that the snapshot may be, e.g. 26h")
+        .option("verify-max-age").only(&[Verify]);
+    MOVER_VERIFY_MIN_FILES = Variable::one(Group::Verify, "N", "regular files that it must have")
+        .option("verify-min-files").only(&[Verify]);
+    MOVER_VERIFY_MIN_BYTES = Variable::one(Group::Verify, "SIZE", "bytes of content that it must have")
+        .option("verify-min-bytes").only(&[Verify]);
+    MOVER_VERIFY_SHA256SUMS = Variable::one(Group::Verify, "FILE",
+        "a list of sha256sum, with paths relative to the snapshot's root, that it must fit")
+        .option("verify-sha256sums").only(&[Verify]);
+    MOVER_VERIFY_SAMPLE = Variable::one(Group::Verify, "PERCENT",
+        "read a random part of the files with all trees, e.g. 5%; not together with MOVER_VERIFY_DIR")
+        .option("verify-sample").only(&[Verify]);
+    MOVER_VERIFY_SEED = Variable::one(Group::Verify, "N", "the seed of the sample, to take the same one again")
+        .option("verify-seed").default("random, and printed").only(&[Verify]);
+    MOVER_VERIFY_REPORT = Variable::one(Group::Verify, "FILE", "write the result as JSON")
+        .option("verify-report").only(&[Verify]);
+    MOVER_VERIFY_JUNIT = Variable::one(Group::Verify, "FILE", "write the result as JUnit's XML, for CI systems")
+        .option("verify-junit").only(&[Verify]);
 
     MOVER_ON_EMPTY = Variable::one(Group::Run, "accept|fail",
         "when the source is empty or nothing is eligible to restore: exit 0 or 24")

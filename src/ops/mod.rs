@@ -9,10 +9,14 @@ use crate::repository::Repository;
 use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
 
 pub mod backup;
+pub mod doctor;
+pub mod forget;
 pub mod init;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod unlock;
+pub mod verify;
 
 /// What every operation on an open repository gets.
 pub struct Session<'a> {

@@ -3,10 +3,12 @@
 //! Nothing eligible is no failure of its own: the caller decides what it means. Whatever could not be restored
 //! is an error, also where the rest was.
 
+use std::path::Path;
+
 use jiff::tz::TimeZone;
 
 use super::Session;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::RestoreSummary;
 use crate::report::format::go_time;
 use crate::report::lines::{self, Restoring};
@@ -25,12 +27,21 @@ pub enum Outcome {
     NothingEligible(String),
 }
 
+/// How the line that names the snapshot shows what it names.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The zone of its time.
+    pub zone: &'a TimeZone,
+    /// The target.
+    pub target: &'a str,
+}
+
 /// Restores. The memory budget of `options` is the session's, less what the index takes.
 pub fn run(
     session: &Session<'_>,
     selection: &Selection,
     filter: &Filter,
-    zone: &TimeZone,
+    shown: &Shown<'_>,
     options: RestoreOptions,
 ) -> Result<Outcome> {
     session.locked(LockMode::Shared, |_| {
@@ -41,7 +52,7 @@ pub fn run(
             return Ok(Outcome::NothingEligible(existing(&snapshots)));
         };
         drop(snapshots);
-        session.monitor.line(&restoring(&id, &snapshot, &options, zone));
+        session.monitor.line(&restoring(&id, &snapshot, shown));
         session.monitor.phase("loading the index");
         let index = repository.load_index()?;
         let memory_bytes = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
@@ -51,14 +62,27 @@ pub fn run(
     })
 }
 
-fn restoring(id: &Id, snapshot: &Snapshot, options: &RestoreOptions, zone: &TimeZone) -> String {
+/// Waits until the target's file system has written everything to its medium: whoever unmounts or clones the
+/// volume next finds all of it.
+pub fn sync(target: &Path) -> Result<()> {
+    let failed = |cause: std::io::Error| {
+        Error::new(ErrorKind::Other, "cannot write the restored data to its medium")
+            .at(target.display().to_string())
+            .because(cause)
+            .then("Check the volume and run restore again")
+    };
+    let root = std::fs::File::open(target).map_err(failed)?;
+    rustix::fs::syncfs(&root).map_err(|errno| failed(errno.into()))
+}
+
+fn restoring(id: &Id, snapshot: &Snapshot, shown: &Shown<'_>) -> String {
     let time = snapshot.time;
     lines::restoring(&Restoring {
         short_id: &id.short(),
         paths: &snapshot.paths,
-        time: &go_time(time.seconds, time.nanoseconds, time.offset_seconds, zone),
+        time: &go_time(time.seconds, time.nanoseconds, time.offset_seconds, shown.zone),
         username: &snapshot.username,
         hostname: &snapshot.hostname,
-        target: &options.target.display().to_string(),
+        target: shown.target,
     })
 }

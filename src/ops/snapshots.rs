@@ -6,7 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::Session;
 use crate::error::Result;
-use crate::report::format::table_time;
+use crate::forget::listing::row;
+use crate::report::format::zone_name;
 use crate::report::table::{self, SnapshotRow};
 use crate::repository::Id;
 use crate::repository::lock::LockMode;
@@ -37,7 +38,7 @@ pub fn run(session: &Session<'_>, options: &SnapshotsOptions) -> Result<String> 
     }
     let rows: Vec<SnapshotRow> =
         snapshots.iter().map(|(id, snapshot)| row(id, snapshot, &options.zone)).collect();
-    let zone = session.repository.clock().now().to_zoned(options.zone.clone()).strftime("%Z").to_string();
+    let zone = zone_name(&options.zone, session.repository.clock().now());
     Ok(table::snapshots(&rows, &zone))
 }
 
@@ -59,16 +60,4 @@ fn json(snapshots: &[(Id, Snapshot)]) -> String {
     }
     array.extend_from_slice(b"]\n");
     String::from_utf8_lossy(&array).into_owned()
-}
-
-fn row(id: &Id, snapshot: &Snapshot, zone: &TimeZone) -> SnapshotRow {
-    let (seconds, _) = snapshot.time.instant();
-    SnapshotRow {
-        short_id: id.short(),
-        time_text: table_time(seconds, zone),
-        host: snapshot.hostname.clone(),
-        tags: snapshot.tags.clone(),
-        paths: snapshot.paths.clone(),
-        size: snapshot.summary.as_ref().map(|summary| summary.total_bytes_processed),
-    }
 }

@@ -74,6 +74,15 @@ pub fn table_time(seconds: i64, zone: &TimeZone) -> String {
     }
 }
 
+/// A zone's name below a table: `Europe/Berlin`; of a zone without one, its abbreviation at `now`.
+#[must_use]
+pub fn zone_name(zone: &TimeZone, now: Timestamp) -> String {
+    match zone.iana_name() {
+        Some(name) => name.to_owned(),
+        None => zone.to_offset_info(now).abbreviation().to_owned(),
+    }
+}
+
 fn civil(seconds: i64, offset_seconds: i32) -> Option<(Timestamp, DateTime)> {
     let instant = Timestamp::from_second(seconds).ok()?;
     let offset = Offset::from_seconds(offset_seconds).ok()?;

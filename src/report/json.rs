@@ -13,7 +13,10 @@ use serde::Serialize;
 use super::run::{Run, Status};
 use super::sink::{Sinks, clip};
 use super::ticker::Ticker;
-use super::{BackupSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, go_json, lines, lock};
+use super::{
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
+    go_json, lines, lock,
+};
 use crate::clock::Clock;
 use crate::error::Error;
 
@@ -91,6 +94,20 @@ impl Monitor for JsonMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.sinks.out_line(&restore_line(summary));
+    }
+
+    fn pruned(&self, summary: &PruneSummary) {
+        self.end();
+        self.sinks.out_line(&prune_line(summary));
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        // A dry run prints what restic prints and nothing else: its groups say all.
+        if !summary.dry_run {
+            // Never cut: the ids of a large forget fill more than a line may hold.
+            self.sinks.out_text(&forget_line(summary));
+        }
     }
 
     fn failed(&self, error: &Error) {
@@ -190,6 +207,24 @@ fn status_line(status: &Status) -> Option<String> {
     }
 }
 
+/// Ours: restic has no summary of a forget.
+#[derive(Serialize)]
+struct ForgetDone<'a> {
+    message_type: &'static str,
+    snapshots_removed: &'a [String],
+    snapshots_failed: Vec<&'a str>,
+    snapshots_kept: u64,
+}
+
+fn forget_line(summary: &ForgetSummary) -> String {
+    go_json::line(&ForgetDone {
+        message_type: "summary",
+        snapshots_removed: &summary.removed,
+        snapshots_failed: summary.failed.iter().map(|(id, _)| id.as_str()).collect(),
+        snapshots_kept: summary.kept,
+    })
+}
+
 #[derive(Serialize)]
 struct BackupDone<'a> {
     message_type: &'static str,
@@ -274,6 +309,68 @@ fn restore_line(s: &RestoreSummary) -> String {
         total_bytes: s.bytes_total,
         bytes_restored: s.bytes_restored,
         bytes_skipped: s.bytes_skipped,
+    })
+}
+
+/// restic's prune has no JSON: the names are ours, all fields are always there.
+#[derive(Serialize)]
+struct PruneDone {
+    message_type: &'static str,
+    dry_run: bool,
+    blobs_used: u64,
+    bytes_used: u64,
+    blobs_duplicate: u64,
+    bytes_duplicate: u64,
+    blobs_repacked: u64,
+    bytes_repacked: u64,
+    blobs_repacked_away: u64,
+    bytes_repacked_away: u64,
+    blobs_removed: u64,
+    bytes_removed: u64,
+    packs_unreferenced: u64,
+    bytes_unreferenced: u64,
+    bytes_freed: u64,
+    blobs_remaining: u64,
+    bytes_remaining: u64,
+    bytes_unused_after: u64,
+    packs_kept: u64,
+    packs_repacked: u64,
+    packs_removed: u64,
+    packs_written: u64,
+    packs_deleted: u64,
+    index_files_written: u64,
+    index_files_deleted: u64,
+    total_duration: f64,
+}
+
+fn prune_line(s: &PruneSummary) -> String {
+    go_json::line(&PruneDone {
+        message_type: "summary",
+        dry_run: s.dry_run,
+        blobs_used: s.blobs_used,
+        bytes_used: s.bytes_used,
+        blobs_duplicate: s.blobs_duplicate,
+        bytes_duplicate: s.bytes_duplicate,
+        blobs_repacked: s.blobs_repacked,
+        bytes_repacked: s.bytes_repacked,
+        blobs_repacked_away: s.blobs_repacked_away,
+        bytes_repacked_away: s.bytes_repacked_away,
+        blobs_removed: s.blobs_removed,
+        bytes_removed: s.bytes_removed,
+        packs_unreferenced: s.packs_unreferenced,
+        bytes_unreferenced: s.bytes_unreferenced,
+        bytes_freed: s.bytes_freed(),
+        blobs_remaining: s.blobs_remaining,
+        bytes_remaining: s.bytes_remaining,
+        bytes_unused_after: s.bytes_unused_after,
+        packs_kept: s.packs_kept,
+        packs_repacked: s.packs_repacked,
+        packs_removed: s.packs_removed,
+        packs_written: s.packs_written,
+        packs_deleted: s.packs_deleted,
+        index_files_written: s.index_files_written,
+        index_files_deleted: s.index_files_deleted,
+        total_duration: s.duration,
     })
 }
 

@@ -7,7 +7,7 @@ use super::Operation;
 use super::format;
 use super::run::Status;
 use super::sink::{clip, printable};
-use super::{BackupSummary, InitSummary, RestoreSummary};
+use super::{BackupSummary, ForgetSummary, InitSummary, PruneSummary, RestoreSummary};
 use crate::error::Error;
 
 /// The most bytes of the line that ends a failure, newline included (contract: under 512).
@@ -66,6 +66,14 @@ pub fn backed_up(summary: &BackupSummary) -> Vec<String> {
     lines
 }
 
+/// The end of a forget that removed something; restic shows the same as the end of its progress.
+#[must_use]
+pub fn forgotten(summary: &ForgetSummary) -> Option<String> {
+    let done = summary.removed.len();
+    let all = done + summary.failed.len();
+    (all > 0 && !summary.dry_run).then(|| format!("removed {done} of {all} snapshots"))
+}
+
 /// What the first line of a restore names.
 #[derive(Debug, Clone, Copy)]
 pub struct Restoring<'a> {
@@ -109,6 +117,41 @@ pub fn restored(summary: &RestoreSummary) -> String {
         parts.push(format!("deleted {} files/dirs", s.files_deleted));
     }
     parts.join(", ")
+}
+
+/// The end of a prune, in restic's words.
+#[must_use]
+pub fn pruned(summary: &PruneSummary) -> Vec<String> {
+    let s = summary;
+    let line = |label: &str, blobs: u64, bytes: u64| {
+        format!("{label:<14}{blobs:>10} blobs / {}", format::bytes(bytes))
+    };
+    let mut lines = Vec::new();
+    if s.dry_run {
+        lines.extend(["Would have made the following changes:".to_owned(), String::new()]);
+    }
+    lines.extend([
+        line("to repack:", s.blobs_repacked, s.bytes_repacked),
+        line("this removes:", s.blobs_repacked_away, s.bytes_repacked_away),
+        line("to delete:", s.blobs_removed, s.bytes_removed + s.bytes_unreferenced),
+        line("total prune:", s.blobs_removed + s.blobs_repacked_away, s.bytes_freed()),
+        line("remaining:", s.blobs_remaining, s.bytes_remaining),
+    ]);
+    let share = match format::percent(s.bytes_unused_after, s.bytes_remaining) {
+        share if share.is_empty() => "0.00%".to_owned(),
+        share => share,
+    };
+    let unused = format::bytes(s.bytes_unused_after);
+    lines.push(format!("unused size after prune: {unused} ({share} of remaining size)"));
+    if !s.dry_run {
+        lines.push(String::new());
+        if s.packs_deleted + s.index_files_deleted > 0 {
+            let (index, packs) = (s.index_files_deleted, s.packs_deleted);
+            lines.push(format!("removed {packs} old packs and {index} old index files"));
+        }
+        lines.push("done".to_owned());
+    }
+    lines
 }
 
 /// One item failed. No such line begins with a word of `VolSync`'s log filter, whatever the item is called.

@@ -29,7 +29,7 @@ pub use json::JsonMonitor;
 pub use progress::ProgressMonitor;
 pub use record::{RecordingMonitor, SilentMonitor};
 pub use sink::Sinks;
-pub use summary::{BackupSummary, InitSummary, RestoreSummary};
+pub use summary::{BackupSummary, ForgetSummary, InitSummary, PruneSummary, RestoreSummary};
 pub use text::TextMonitor;
 
 /// A count that many threads add to.
@@ -131,6 +131,10 @@ pub trait Monitor: Send + Sync {
     fn backed_up(&self, _summary: &BackupSummary) {}
     /// A restore is done.
     fn restored(&self, _summary: &RestoreSummary) {}
+    /// A prune is done.
+    fn pruned(&self, _summary: &PruneSummary) {}
+    /// A forget is done.
+    fn forgotten(&self, _summary: &ForgetSummary) {}
     /// The run failed. Call it once and last: it prints the line that an operator reads.
     fn failed(&self, _error: &Error) {}
 }

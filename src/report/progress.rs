@@ -13,7 +13,8 @@ use super::run::Status;
 use super::sink::{Sinks, printable};
 use super::ticker::Ticker;
 use super::{
-    BackupSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, TextMonitor, format, lock,
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
+    TextMonitor, format, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -125,6 +126,16 @@ impl Monitor for ProgressMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.text.restored(summary);
+    }
+
+    fn pruned(&self, summary: &PruneSummary) {
+        self.end();
+        self.text.pruned(summary);
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        self.text.forgotten(summary);
     }
 
     fn failed(&self, error: &Error) {

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use super::{BackupSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lock};
+use super::{BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lock};
 use crate::error::Error;
 
 /// Reports to nobody.
@@ -49,6 +49,7 @@ pub struct RecordingMonitor {
     initialized: Mutex<Vec<InitSummary>>,
     backups: Mutex<Vec<BackupSummary>>,
     restores: Mutex<Vec<RestoreSummary>>,
+    forgets: Mutex<Vec<ForgetSummary>>,
     errors: Mutex<Vec<Error>>,
 }
 
@@ -93,6 +94,12 @@ impl RecordingMonitor {
     #[must_use]
     pub fn restore_summaries(&self) -> Vec<RestoreSummary> {
         lock(&self.restores).clone()
+    }
+
+    /// The forgets done.
+    #[must_use]
+    pub fn forget_summaries(&self) -> Vec<ForgetSummary> {
+        lock(&self.forgets).clone()
     }
 
     /// The failures of the run.
@@ -141,6 +148,10 @@ impl Monitor for RecordingMonitor {
 
     fn restored(&self, summary: &RestoreSummary) {
         lock(&self.restores).push(summary.clone());
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        lock(&self.forgets).push(summary.clone());
     }
 
     fn failed(&self, error: &Error) {

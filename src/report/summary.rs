@@ -72,6 +72,82 @@ pub struct RestoreSummary {
     pub duration: f64,
 }
 
+/// What a prune did, or would do. Bytes are as stored; blobs that are stored several times count each time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PruneSummary {
+    /// Nothing was changed: the figures say what would be.
+    pub dry_run: bool,
+    /// Blobs that snapshots need.
+    pub blobs_used: u64,
+    /// Bytes of the packs that hold some, without what nobody needs in them.
+    pub bytes_used: u64,
+    /// Further copies of needed blobs.
+    pub blobs_duplicate: u64,
+    /// Their bytes.
+    pub bytes_duplicate: u64,
+    /// Blobs of the packs that are repacked.
+    pub blobs_repacked: u64,
+    /// Bytes of these packs.
+    pub bytes_repacked: u64,
+    /// Blobs that are not copied out of them.
+    pub blobs_repacked_away: u64,
+    /// Their bytes.
+    pub bytes_repacked_away: u64,
+    /// Blobs of the packs that are removed whole.
+    pub blobs_removed: u64,
+    /// Bytes of these packs.
+    pub bytes_removed: u64,
+    /// Blobs that remain.
+    pub blobs_remaining: u64,
+    /// Bytes that remain, about: headers of new packs differ from those of the old.
+    pub bytes_remaining: u64,
+    /// Bytes that remain and that nobody needs.
+    pub bytes_unused_after: u64,
+    /// Packs that no index names.
+    pub packs_unreferenced: u64,
+    /// Their bytes.
+    pub bytes_unreferenced: u64,
+    /// Packs that stay.
+    pub packs_kept: u64,
+    /// Packs that are repacked.
+    pub packs_repacked: u64,
+    /// Packs that nobody needs.
+    pub packs_removed: u64,
+    /// Packs written.
+    pub packs_written: u64,
+    /// Packs deleted.
+    pub packs_deleted: u64,
+    /// Index files written.
+    pub index_files_written: u64,
+    /// Index files deleted.
+    pub index_files_deleted: u64,
+    /// Seconds.
+    pub duration: f64,
+}
+
+impl PruneSummary {
+    /// Bytes that it frees.
+    #[must_use]
+    pub fn bytes_freed(&self) -> u64 {
+        self.bytes_removed + self.bytes_repacked_away + self.bytes_unreferenced
+    }
+}
+
+/// What a forget did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForgetSummary {
+    /// The ids removed, 64 hex digits each; with `dry_run`, those that would be.
+    pub removed: Vec<String>,
+    /// How many of the snapshots looked at stay.
+    pub kept: u64,
+    /// The ids that could not be removed, and why.
+    pub failed: Vec<(String, String)>,
+    /// The store denied some of them.
+    pub denied: bool,
+    /// Nothing was removed: the summary says what would be.
+    pub dry_run: bool,
+}
+
 /// A repository that was created.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InitSummary {

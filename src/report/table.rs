@@ -110,29 +110,59 @@ pub struct SnapshotRow {
     pub tags: Vec<String>,
     /// Its paths.
     pub paths: Vec<String>,
+    /// Why a forget keeps it.
+    pub reasons: Vec<String>,
     /// The bytes it took in, where its summary says so.
     pub size: Option<u64>,
 }
 
 /// What `restic snapshots` prints: nothing for no rows. Rows come in ascending order of time; `zone` is the
-/// name of the zone that their times are shown in. The column of sizes is there when any row has one.
+/// name of the zone that their times are shown in. The columns of reasons and of sizes are there when any row
+/// has one.
 #[must_use]
 pub fn snapshots(rows: &[SnapshotRow], zone: &str) -> String {
+    let reasons = rows.iter().any(|row| !row.reasons.is_empty());
+    let mut headings = vec!["ID", "Time", "Host      ", "Tags      "];
+    headings.extend(reasons.then_some("Reasons"));
+    headings.push("Paths");
+    let spaced = rows.iter().any(|row| row.paths.len() > 1);
+    finished(&headings, rows, zone, spaced, |row| {
+        let mut cells = vec![row.tags.join(",")];
+        cells.extend(reasons.then(|| row.reasons.join("\n")));
+        cells.push(row.paths.join("\n"));
+        cells
+    })
+}
+
+/// The same with `--compact`: no paths, no reasons, a line for each tag.
+#[must_use]
+pub fn snapshots_compact(rows: &[SnapshotRow], zone: &str) -> String {
+    finished(&["ID", "Time", "Host", "Tags  "], rows, zone, false, |row| vec![row.tags.join("\n")])
+}
+
+/// The table; `cells` says what stands between host and size.
+fn finished(
+    headings: &[&str],
+    rows: &[SnapshotRow],
+    zone: &str,
+    spaced: bool,
+    cells: impl Fn(&SnapshotRow) -> Vec<String>,
+) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let mut headings = vec!["ID", "Time", "Host      ", "Tags      ", "Paths"];
+    let mut headings = headings.to_vec();
     if rows.iter().any(|row| row.size.is_some()) {
         headings.push("Size");
     }
     let mut table = Table::new(&headings);
     for row in rows {
-        let mut cells = vec![row.short_id.clone(), row.time_text.clone(), row.host.clone()];
-        cells.extend([row.tags.join(","), row.paths.join("\n")]);
-        cells.extend(row.size.map(format::bytes));
-        table.row(cells);
+        let mut line = vec![row.short_id.clone(), row.time_text.clone(), row.host.clone()];
+        line.extend(cells(row));
+        line.extend(row.size.map(format::bytes));
+        table.row(line);
     }
-    if rows.iter().any(|row| row.paths.len() > 1) {
+    if spaced {
         table.space_rows();
     }
     table.footer(format!("Timestamps shown in {zone}"));
@@ -154,6 +184,7 @@ mod tests {
             host: host.into(),
             tags: own(tags),
             paths: own(paths),
+            reasons: Vec::new(),
             size: Some(size),
         }
     }

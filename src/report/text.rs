@@ -10,7 +10,10 @@ use std::time::Duration;
 use super::run::Run;
 use super::sink::Sinks;
 use super::ticker::Ticker;
-use super::{BackupSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lines, lock};
+use super::{
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
+    lines, lock,
+};
 use crate::clock::Clock;
 use crate::error::Error;
 
@@ -101,6 +104,18 @@ impl Monitor for TextMonitor {
     fn restored(&self, summary: &RestoreSummary) {
         self.end();
         self.line(&lines::restored(summary));
+    }
+
+    fn pruned(&self, summary: &PruneSummary) {
+        self.end();
+        for line in lines::pruned(summary) {
+            self.line(&line);
+        }
+    }
+
+    fn forgotten(&self, summary: &ForgetSummary) {
+        self.end();
+        lines::forgotten(summary).into_iter().for_each(|line| self.line(&line));
     }
 
     fn failed(&self, error: &Error) {

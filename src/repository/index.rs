@@ -4,6 +4,9 @@
 //! plain length 4 (0: stored raw). Entries lie in 256 sorted buckets by the id's first byte, so that
 //! building needs no second copy of the whole and a lookup is a binary search in one bucket: ten million
 //! blobs take 480 MB, and 32 bytes a pack.
+//!
+//! A pack or an entry that several index files list is kept once. The place of an entry in the order of all
+//! is its ordinal: marks of a bit or a byte a blob are arrays by ordinal (`reach.rs`, prune).
 
 use serde::Deserialize;
 
@@ -41,6 +44,10 @@ impl Entry {
         if self.length_and_kind & TREE_BIT == 0 { BlobType::Data } else { BlobType::Tree }
     }
 
+    fn listed(self) -> IndexEntry {
+        IndexEntry { id: self.id, kind: self.kind(), pack: self.pack, extent: self.extent() }
+    }
+
     fn extent(self) -> Extent {
         Extent {
             offset: self.offset,
@@ -59,11 +66,26 @@ pub struct Location {
     pub extent: Extent,
 }
 
+/// One entry: a blob in one of its places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// The blob.
+    pub id: Id,
+    /// Its type.
+    pub kind: BlobType,
+    /// The number of its pack, for `Index::pack`.
+    pub pack: u32,
+    /// The place inside it.
+    pub extent: Extent,
+}
+
 /// All indexes of a repository.
 #[derive(Default)]
 pub struct Index {
     packs: Vec<Id>,
     buckets: Vec<Vec<Entry>>,
+    /// How many entries lie before each bucket.
+    starts: Vec<usize>,
 }
 
 impl std::fmt::Debug for Index {
@@ -85,10 +107,73 @@ impl Index {
         self.buckets.iter().all(Vec::is_empty)
     }
 
-    /// How many packs it names, duplicates counted.
+    /// How many packs it names.
     #[must_use]
     pub fn pack_count(&self) -> usize {
         self.packs.len()
+    }
+
+    /// The packs; the place of one is its number.
+    #[must_use]
+    pub fn packs(&self) -> &[Id] {
+        &self.packs
+    }
+
+    /// The pack of a number.
+    #[must_use]
+    pub fn pack(&self, number: u32) -> Option<Id> {
+        self.packs.get(number as usize).copied()
+    }
+
+    /// The place of a blob's first entry among all entries; `None` when it is not stored.
+    #[must_use]
+    pub fn ordinal(&self, kind: BlobType, id: &Id) -> Option<usize> {
+        let (start, bucket) = self.bucket(id);
+        let first = bucket.partition_point(|entry| entry.id < *id);
+        let same = bucket.iter().skip(first).take_while(|entry| entry.id == *id);
+        let place = same.into_iter().position(|entry| entry.kind() == kind)?;
+        Some(start + first + place)
+    }
+
+    /// The entry at a place.
+    #[must_use]
+    pub fn at(&self, ordinal: usize) -> Option<IndexEntry> {
+        let bucket = self.starts.partition_point(|start| *start <= ordinal).checked_sub(1)?;
+        let place = ordinal - self.starts.get(bucket)?;
+        self.buckets.get(bucket)?.get(place).map(|entry| entry.listed())
+    }
+
+    /// All entries, by ordinal: those of one blob are neighbours, its data entries before its tree entries
+    /// in no fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = IndexEntry> + '_ {
+        self.buckets.iter().flatten().map(|entry| entry.listed())
+    }
+
+    /// All entries, by pack and place in it. It takes 4 bytes an entry.
+    #[must_use]
+    pub fn by_pack(&self) -> ByPack<'_> {
+        let mut starts = vec![0_u32; self.packs.len() + 1];
+        for entry in self.buckets.iter().flatten() {
+            if let Some(start) = starts.get_mut(entry.pack as usize + 1) {
+                *start += 1;
+            }
+        }
+        let mut sum = 0;
+        for start in &mut starts {
+            sum += *start;
+            *start = sum;
+        }
+        let mut next = starts.clone();
+        let mut order = vec![0_u32; self.len()];
+        for (ordinal, entry) in self.buckets.iter().flatten().enumerate() {
+            if let Some(place) = next.get_mut(entry.pack as usize) {
+                if let Some(slot) = order.get_mut(*place as usize) {
+                    *slot = ordinal as u32;
+                }
+                *place += 1;
+            }
+        }
+        ByPack { index: self, starts, order }
     }
 
     /// Memory that it takes, in bytes.
@@ -114,7 +199,7 @@ impl Index {
     }
 
     /// Where the blobs of `kind` end in each pack that holds some, in bytes: what may be read of a pack whose
-    /// size nobody told. Packs that are named twice count as one.
+    /// size nobody told.
     #[must_use]
     pub fn pack_ends(&self, kind: BlobType) -> std::collections::HashMap<Id, u64> {
         let mut ends = vec![0_u64; self.packs.len()];
@@ -124,11 +209,7 @@ impl Index {
                 *end = (*end).max(u64::from(offset) + u64::from(length));
             }
         }
-        let mut all = std::collections::HashMap::new();
-        for (pack, end) in self.packs.iter().zip(ends).filter(|(_, end)| *end > 0) {
-            all.entry(*pack).and_modify(|known: &mut u64| *known = end.max(*known)).or_insert(end);
-        }
-        all
+        self.packs.iter().copied().zip(ends).filter(|(_, end)| *end > 0).collect()
     }
 
     /// Whether a blob is stored.
@@ -137,11 +218,45 @@ impl Index {
         self.entries(id).any(|entry| entry.kind() == kind)
     }
 
-    fn entries<'a>(&'a self, id: &'a Id) -> impl Iterator<Item = Entry> + 'a {
+    fn bucket(&self, id: &Id) -> (usize, &[Entry]) {
         let [first, ..] = id.0;
-        let bucket = self.buckets.get(usize::from(first)).map(Vec::as_slice).unwrap_or_default();
+        let start = self.starts.get(usize::from(first)).copied().unwrap_or_default();
+        (start, self.buckets.get(usize::from(first)).map(Vec::as_slice).unwrap_or_default())
+    }
+
+    fn entries<'a>(&'a self, id: &'a Id) -> impl Iterator<Item = Entry> + 'a {
+        let (_, bucket) = self.bucket(id);
         let start = bucket.partition_point(|entry| entry.id < *id);
         bucket.iter().skip(start).take_while(move |entry| entry.id == *id).copied()
+    }
+}
+
+/// The entries of an index in the order of packs and of places in them.
+#[derive(Debug)]
+pub struct ByPack<'a> {
+    index: &'a Index,
+    starts: Vec<u32>,
+    order: Vec<u32>,
+}
+
+impl<'a> ByPack<'a> {
+    /// The entries of a pack with their ordinals, by offset.
+    #[must_use]
+    pub fn entries(&self, pack: u32) -> Vec<(usize, IndexEntry)> {
+        let place = |number: usize| self.starts.get(number).map_or(0, |start| *start as usize);
+        let ordinals = self.order.get(place(pack as usize)..place(pack as usize + 1)).unwrap_or_default();
+        let mut entries: Vec<_> = ordinals
+            .iter()
+            .filter_map(|ordinal| Some((*ordinal as usize, self.index.at(*ordinal as usize)?)))
+            .collect();
+        entries.sort_unstable_by_key(|(_, entry)| entry.extent.offset);
+        entries
+    }
+
+    /// The index.
+    #[must_use]
+    pub fn index(&self) -> &'a Index {
+        self.index
     }
 }
 
@@ -176,14 +291,40 @@ impl IndexBuilder {
         (self.index.len() * ENTRY_BYTES + self.index.packs.len() * size_of::<Id>()) as u64
     }
 
-    /// Sorts, and gives spare memory back.
+    /// Sorts, drops what is listed twice, and gives spare memory back.
     #[must_use]
     pub fn finish(mut self) -> Index {
+        let numbers = self.join_packs();
+        let mut start = 0;
         for bucket in &mut self.index.buckets {
+            if let Some(numbers) = &numbers {
+                for entry in bucket.iter_mut() {
+                    entry.pack = numbers.get(entry.pack as usize).copied().unwrap_or(entry.pack);
+                }
+            }
             bucket.sort_unstable();
+            bucket.dedup();
             bucket.shrink_to_fit();
+            self.index.starts.push(start);
+            start += bucket.len();
         }
         self.index
+    }
+
+    /// Gives each pack one number; the new number of each old one, when any was named twice.
+    fn join_packs(&mut self) -> Option<Vec<u32>> {
+        let mut known = std::collections::HashMap::with_capacity(self.index.packs.len());
+        let mut packs = Vec::new();
+        let number = |pack: &Id| {
+            *known.entry(*pack).or_insert_with(|| {
+                packs.push(*pack);
+                packs.len() as u32 - 1
+            })
+        };
+        let numbers: Vec<u32> = self.index.packs.iter().map(number).collect();
+        let twice = packs.len() < self.index.packs.len();
+        self.index.packs = packs;
+        twice.then_some(numbers)
     }
 }
 
@@ -321,6 +462,36 @@ mod tests {
         assert!(!index.contains(BlobType::Data, &Id::default()));
         assert!(index.pack_ends(BlobType::Tree).is_empty());
         assert_eq!(index.pack_ends(BlobType::Data).get(&packs[1].id), Some(&(399 * 7 + 399 + 33)));
+    }
+
+    #[test]
+    fn every_entry_has_its_place_and_its_pack_and_is_kept_once() {
+        let pack = |number: u8, blobs: std::ops::Range<u32>| IndexPack {
+            id: Id::of(&[number]),
+            blobs: blobs.map(|n| blob(n, if n % 2 == 0 { BlobType::Data } else { BlobType::Tree })).collect(),
+        };
+        let mut builder = IndexBuilder::default();
+        builder.add(&[pack(0, 0..300), pack(1, 200..400)]);
+        builder.add(&[pack(1, 350..420), pack(0, 0..300), pack(2, 0..1)]);
+        let index = builder.finish();
+        assert_eq!((index.pack_count(), index.len()), (3, 300 + 220 + 1));
+        for (ordinal, entry) in index.iter().enumerate() {
+            assert_eq!(index.at(ordinal), Some(entry));
+            let first = index.ordinal(entry.kind, &entry.id).unwrap();
+            assert!(first <= ordinal && index.at(first).unwrap().id == entry.id);
+            let other = if entry.kind == BlobType::Data { BlobType::Tree } else { BlobType::Data };
+            assert_eq!(index.ordinal(other, &entry.id), None);
+        }
+        assert_eq!(index.at(index.len()), None);
+        let by_pack = index.by_pack();
+        for (number, blobs) in [(0, 0..300), (1, 200..420), (2, 0..1)] {
+            assert_eq!(index.pack(number), Some(Id::of(&[number as u8])));
+            let entries = by_pack.entries(number);
+            assert!(entries.iter().all(|(ordinal, entry)| index.at(*ordinal) == Some(*entry)));
+            let found: Vec<Id> = entries.iter().map(|(_, entry)| entry.id).collect();
+            assert_eq!(found, blobs.map(|n| blob(n, BlobType::Data).id).collect::<Vec<_>>());
+        }
+        assert!(by_pack.entries(3).is_empty());
     }
 
     #[test]

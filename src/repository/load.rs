@@ -6,8 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::index::{self, Index, IndexBuilder};
-use super::{Repository, damaged_file, in_parallel};
+use super::index::{Index, IndexBuilder};
+use super::{Repository, in_parallel};
 use crate::backend::{FileType, Listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Id;
@@ -44,9 +44,7 @@ pub(super) fn index(repository: &Repository, memory_bytes: u64) -> Result<Index>
 fn add(repository: &Repository, file: &Listed, builder: &Mutex<IndexBuilder>) -> Result<u64> {
     // Lists leave out what is no id.
     let Ok(id) = file.name.parse::<Id>() else { return Ok(0) };
-    let json = repository.read_unpacked(FileType::Index, &id)?;
-    let packs =
-        index::decode(&json).map_err(|cause| damaged_file(FileType::Index, &id, cause.to_string()))?;
+    let packs = repository.read_index_file(&id)?;
     let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
     builder.add(&packs);
     Ok(builder.needed_bytes())

@@ -27,9 +27,11 @@ pub mod open;
 pub mod pack;
 pub mod polynomial;
 pub mod quote;
+pub mod reach;
 pub mod snapshot;
 pub mod time;
 pub mod tree;
+pub mod tree_reader;
 
 pub use id::Id;
 
@@ -37,7 +39,7 @@ use blob::{BlobType, Opener, Sealer};
 use compression::{Compression, Zstd};
 use config_file::RepositoryConfig;
 use crypto::Cipher;
-use index::{Index, Location};
+use index::{Index, IndexPack, Location};
 use snapshot::Snapshot;
 use tree::Tree;
 
@@ -172,6 +174,12 @@ impl Repository {
         Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
     }
 
+    /// What one index file lists.
+    pub fn read_index_file(&self, id: &Id) -> Result<Vec<IndexPack>> {
+        let json = self.read_unpacked(FileType::Index, id)?;
+        index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))
+    }
+
     /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it. One
     /// that cannot fit the memory budget is an error before it is loaded.
     pub fn load_index(&self) -> Result<Index> {
@@ -244,6 +252,15 @@ pub fn missing_blob(kind: BlobType, id: &Id) -> Error {
     Error::damaged("the repository is damaged", place, "no index lists it").then(REPAIR)
 }
 
+/// What cannot be read of a pack, and why it is gone, is damage of the repository and not a wrong request.
+#[must_use]
+pub fn as_damage(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Other => Error { kind: ErrorKind::Damaged, ..error },
+        _ => error,
+    }
+}
+
 /// Calls `work` for every item on up to `workers` threads; results keep the items' order. The first
 /// failure ends it.
 pub fn in_parallel<T: Sync, R: Send>(
@@ -251,15 +268,26 @@ pub fn in_parallel<T: Sync, R: Send>(
     workers: usize,
     work: impl Fn(&T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
+    in_parallel_with(items, workers, || Ok(()), |(), item| work(item))
+}
+
+/// The same, each thread with a state of its own.
+pub fn in_parallel_with<T: Sync, S, R: Send>(
+    items: &[T],
+    workers: usize,
+    state: impl Fn() -> Result<S> + Sync,
+    work: impl Fn(&mut S, &T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let run = || {
+        let mut state = state().inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         let mut done = Vec::new();
         while !failed.load(Ordering::Relaxed) {
             let position = next.fetch_add(1, Ordering::Relaxed);
             let Some(item) = items.get(position) else { break };
-            match work(item) {
+            match work(&mut state, item) {
                 Ok(result) => done.push((position, result)),
                 Err(error) => {
                     failed.store(true, Ordering::Relaxed);

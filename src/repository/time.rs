@@ -9,6 +9,10 @@ use std::fmt;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+mod calendar;
+
+pub use calendar::{CalendarSpan, WallClock};
+
 const DAY: i64 = 86_400;
 /// The Gregorian calendar, with its days of the week, repeats after 400 years.
 const CYCLE_DAYS: i64 = 146_097;

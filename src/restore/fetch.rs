@@ -13,7 +13,6 @@ use crossbeam_channel::Sender;
 use super::plan::{Packs, Use};
 use super::run::{Run, lock};
 use crate::backend::{BackendErrorKind, FileType};
-use crate::error::{Error, ErrorKind};
 use crate::repository::Repository;
 
 /// Unneeded bytes that are always read along.
@@ -189,14 +188,6 @@ fn units(uses: &[Use], request: &Request) -> Vec<std::ops::Range<usize>> {
         last_offset = Some(blob.offset);
     }
     units
-}
-
-/// A pack that is gone is damage of the repository, not a wrong request.
-pub(super) fn as_damage(error: Error) -> Error {
-    match error.kind {
-        ErrorKind::Other => Error { kind: ErrorKind::Damaged, ..error },
-        _ => error,
-    }
 }
 
 #[cfg(test)]

@@ -17,19 +17,19 @@ use crate::repository::tree::Xattr;
 
 /// What this process may do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rights {
+pub(crate) struct Rights {
     /// `CAP_CHOWN`
-    pub(super) chown: bool,
+    pub(crate) chown: bool,
     /// `CAP_MKNOD`
-    pub(super) mknod: bool,
+    pub(crate) mknod: bool,
     /// The owner of what it makes.
-    pub(super) uid: u32,
+    pub(crate) uid: u32,
     /// The group of what it makes, mostly.
-    pub(super) gid: u32,
+    pub(crate) gid: u32,
 }
 
 impl Rights {
-    pub(super) fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         let effective = rustix::thread::capabilities(None).map(|sets| sets.effective);
         let effective = effective.unwrap_or(CapabilitySet::empty());
         Self {
@@ -43,7 +43,7 @@ impl Rights {
 
 /// What metadata is set on: an open file or directory, or a name (of what cannot be opened).
 #[derive(Clone, Copy)]
-pub(super) enum Subject<'a> {
+pub(crate) enum Subject<'a> {
     /// A file or a directory.
     Open(BorrowedFd<'a>),
     /// A symlink, a device or a pipe, by directory and name.
@@ -51,7 +51,7 @@ pub(super) enum Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn open(file: &'a impl AsFd) -> Self {
+    pub(crate) fn open(file: &'a impl AsFd) -> Self {
         Self::Open(file.as_fd())
     }
 
@@ -139,16 +139,16 @@ impl<'a> Subject<'a> {
 }
 
 /// Sets the metadata of what a run restores.
-pub(super) struct Setter<'a> {
-    pub(super) run: &'a Run<'a>,
-    pub(super) rights: Rights,
-    pub(super) filter: &'a XattrFilter,
+pub(crate) struct Setter<'a> {
+    pub(crate) run: &'a Run<'a>,
+    pub(crate) rights: Rights,
+    pub(crate) filter: &'a XattrFilter,
 }
 
 impl Setter<'_> {
     /// Sets all of it, and goes on when a step fails; the first failure is returned. `is_new`: this run made the
     /// file with its content and nothing else ever wrote to it, so what is right already needs no call.
-    pub(super) fn set(
+    pub(crate) fn set(
         &self,
         subject: Subject<'_>,
         meta: &Meta,
@@ -248,7 +248,7 @@ const ACL: &[u8] = b"system.posix_acl_access";
 const LABEL: &[u8] = b"security.selinux";
 
 impl XattrFilter {
-    fn selects(&self, name: &[u8]) -> bool {
+    pub(crate) fn selects(&self, name: &[u8]) -> bool {
         match self {
             Self::All => true,
             Self::Matching(patterns) => patterns.matches(name).matched,

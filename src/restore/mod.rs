@@ -17,9 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crossbeam_channel::{Receiver, Sender};
-
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::pattern::Patterns;
 use crate::report::{Monitor, RestoreSummary};
 use crate::repository::Repository;
@@ -31,25 +29,26 @@ mod delete;
 mod directories;
 mod fetch;
 mod files;
+mod flow;
 mod holes;
-mod metadata;
+pub(crate) mod metadata;
 mod open;
-mod plan;
-mod run;
+pub(crate) mod plan;
+pub(crate) mod run;
 mod scan;
 pub mod select;
 mod space;
-mod target;
-mod trees;
+pub mod stream;
+pub(crate) mod target;
 mod write;
 
-use fetch::{Budget, Unit};
 use files::OpenFiles;
+use flow::{Flow, Work};
 use metadata::{Rights, Setter};
-use open::Opening;
-use plan::{Batch, Place, What};
-use run::{Run, spread};
+use plan::{Batch, Place, Use, What};
+use run::{RESTORE, Run, Trouble, spread};
 use scan::Scan;
+pub use scan::subtree;
 use write::{Shared, Writer};
 
 /// What becomes of a file that stands in the target (`MOVER_OVERWRITE`).
@@ -108,16 +107,6 @@ pub struct RestoreOptions {
     pub dry_run: bool,
 }
 
-/// Up to so many connections the store is taken for a disk: a small request costs it nothing, so data in
-/// flight is kept small. Others are object stores: a request costs time and money, and is as large as a pack.
-const DISK_CONNECTIONS_MAX: usize = 8;
-/// Data in flight from a disk, in bytes, and its requests.
-const DISK_BYTES: (u64, u64) = (16 << 20, 2 << 20);
-/// The same of an object store; a pack of restic's default size is one request.
-const OBJECTS_BYTES: (u64, u64) = (64 << 20, 20 << 20);
-/// What a worker's buffers take when chunks are large, in bytes.
-const WORKER_BYTES: u64 = 16 << 20;
-
 /// Restores `snapshot`. Items that fail are told to `monitor`, the rest goes on, and the result is an error of
 /// the kind of their cause; `stop` ends it with `Interrupted`. What was written is used by the next run.
 pub fn restore(
@@ -137,7 +126,7 @@ pub fn restore(
         None => snapshot.tree,
     };
     let root = target::open(&options.target, !options.dry_run)?;
-    let run = Run::new(monitor, stop, &options.target);
+    let run = Run::new(monitor, stop, &RESTORE).into_target(&options.target);
     let stages = Stages { repository, index, options, run: &run, root: root.as_ref() };
     let scan = Scan::new(&run, repository, index, options, &include, root.as_ref(), tree);
     stages.restore(scan)?;
@@ -274,44 +263,21 @@ impl<'a> Stages<'a> {
         }
     }
 
-    /// Fetchers and workers for one batch, then its hard links.
+    /// All blobs of one batch and what needs none, then its hard links.
     fn write(&self, scan: &Scan<'_>, batch: &Batch, root: &OwnedFd, setter: &Setter<'_>) -> Result<()> {
         let (run, options) = (self.run, self.options);
         let (dirs, links) = (&scan.dirs, &scan.links);
         let shared = Shared { run, root, options, dirs, links, batch, setter, files: OpenFiles::default() };
-        let (in_flight, request_bytes) = match options.connections {
-            ..=DISK_CONNECTIONS_MAX => DISK_BYTES,
-            _ => OBJECTS_BYTES,
-        };
-        let in_flight = in_flight.min(options.memory_bytes / 3).max(8 << 20);
-        let requests = fetch::requests(&batch.uses, request_bytes.min(in_flight / 3));
         let simple: Vec<u32> = numbers(batch, |entry| {
             entry.pending.load(Ordering::Relaxed) == 0 && !matches!(entry.what, What::Link { .. })
         });
-        let budget = Budget::new(in_flight);
-        let (sender, units) = crossbeam_channel::unbounded::<Unit>();
-        let (next_request, next_simple) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let fetch = |sender: Sender<Unit>| {
-            let _guard = EndOnPanic(run);
-            while let Some(request) = next(run, &requests, &next_request) {
-                fetch::fetch(run, self.repository, &scan.packs, &batch.uses, request, &budget, &sender);
-            }
-        };
-        let work = || {
-            let _guard = EndOnPanic(run);
-            self.work(&shared, &units, &simple, &next_simple);
-        };
-        std::thread::scope(|scope| {
-            let fetchers = options.connections.max(1).min(requests.len());
-            let fetchers: Vec<_> = std::iter::repeat_with(|| sender.clone()).take(fetchers).collect();
-            drop(sender);
-            let mut threads: Vec<_> =
-                fetchers.into_iter().map(|sender| scope.spawn(|| fetch(sender))).collect();
-            threads.extend((0..self.workers()).map(|_| scope.spawn(work)));
-            for thread in threads {
-                // The guard has told of a panic.
-                drop(thread.join());
-            }
+        let next_simple = AtomicUsize::new(0);
+        let flow = Flow { run, repository: self.repository, index: self.index, packs: &scan.packs, options };
+        flow.run(&batch.uses, || Filling {
+            shared: &shared,
+            writer: Writer::new(&shared),
+            simple: &simple,
+            next_simple: &next_simple,
         });
         run.check()?;
         let links = numbers(batch, |entry| matches!(entry.what, What::Link { .. }));
@@ -321,57 +287,35 @@ impl<'a> Stages<'a> {
         });
         Ok(())
     }
-
-    /// Threads that open and write: as many as were asked for, and have memory for their buffers.
-    fn workers(&self) -> usize {
-        let most = usize::try_from(self.options.memory_bytes / 4 / WORKER_BYTES).unwrap_or(usize::MAX);
-        self.options.threads.clamp(1, most.max(1))
-    }
-
-    /// A worker: entries that need no data first, while the first data arrives; then data.
-    fn work(&self, shared: &Shared<'_>, units: &Receiver<Unit>, simple: &[u32], next_simple: &AtomicUsize) {
-        let uses = &shared.batch.uses;
-        let mut opening = match Opening::new(self.repository, self.index) {
-            Ok(opening) => opening,
-            Err(error) => return self.run.end(error),
-        };
-        let mut writer = Writer::new(shared);
-        while let Some(number) = next(self.run, simple, next_simple) {
-            if let Some(entry) = shared.batch.entry(*number) {
-                writer.entry(entry);
-            }
-        }
-        for mut unit in units {
-            if self.run.is_over() {
-                // What is left is taken and dropped, so that nobody waits for room.
-                continue;
-            }
-            if let Some(entry) = uses.get(unit.uses.start).and_then(|blob| shared.batch.entry(blob.entry)) {
-                self.run.monitor.working_on(&shared.dirs.path_text(entry.dir, shared.batch.name(entry)));
-            }
-            opening.open(self.run, &mut unit, uses, |uses, plain| writer.blob(uses, plain));
-        }
-    }
 }
 
-/// Ends the run when its thread panics, so that no other waits for it for ever.
-struct EndOnPanic<'a>(&'a Run<'a>);
-
-impl Drop for EndOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0
-                .end(Error::new(ErrorKind::Other, "restore failed").because("a thread died, which is a bug"));
-        }
-    }
+/// A worker that writes: entries that need no data first, while the first data arrives; then data.
+struct Filling<'a> {
+    shared: &'a Shared<'a>,
+    writer: Writer<'a>,
+    simple: &'a [u32],
+    next_simple: &'a AtomicUsize,
 }
 
-/// The next item that no other thread took; none when the run is over.
-fn next<'i, T>(run: &Run<'_>, items: &'i [T], taken: &AtomicUsize) -> Option<&'i T> {
-    if run.is_over() {
-        return None;
+impl Work for Filling<'_> {
+    fn begin(&mut self) {
+        while let Some(number) = flow::next(self.shared.run, self.simple, self.next_simple) {
+            if let Some(entry) = self.shared.batch.entry(*number) {
+                self.writer.entry(entry);
+            }
+        }
     }
-    items.get(taken.fetch_add(1, Ordering::Relaxed))
+
+    fn unit(&mut self, first: &Use) {
+        let shared = self.shared;
+        if let Some(entry) = shared.batch.entry(first.entry) {
+            shared.run.monitor.working_on(&shared.dirs.path_text(entry.dir, shared.batch.name(entry)));
+        }
+    }
+
+    fn blob(&mut self, uses: &[Use], plain: std::result::Result<&[u8], &Trouble>) {
+        self.writer.blob(uses, plain);
+    }
 }
 
 fn numbers(batch: &Batch, wanted: impl Fn(&plan::Entry) -> bool) -> Vec<u32> {

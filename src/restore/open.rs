@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::fetch::{Unit, as_damage};
+use super::fetch::Unit;
 use super::plan::Use;
 use super::run::{Run, Trouble};
 use crate::backend::FileType;
@@ -15,7 +15,7 @@ use crate::repository::blob::{BlobType, Opener};
 use crate::repository::compression::{Compression, Zstd};
 use crate::repository::crypto::{Cipher, NONCE_BYTES};
 use crate::repository::index::Index;
-use crate::repository::{Id, Repository, damaged_blob, missing_blob};
+use crate::repository::{Id, Repository, as_damage, damaged_blob, missing_blob};
 
 /// Plaintext that is opened before it is hashed and written, in bytes, and how many blobs.
 const GROUP_BYTES: u64 = 1 << 20;

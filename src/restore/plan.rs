@@ -13,21 +13,21 @@ use crate::repository::index::Location;
 use crate::repository::tree::{Node, Xattr, unix_mode};
 
 /// The directory that is restored into.
-pub(super) const ROOT: u32 = 0;
+pub(crate) const ROOT: u32 = 0;
 /// No extended attributes.
 const NONE: u32 = u32::MAX;
 
 /// A piece of a `Texts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Text(u32);
+pub(crate) struct Text(u32);
 
 /// Names and link targets, each with its length (u16) before it.
 #[derive(Debug, Default)]
-pub(super) struct Texts(Vec<u8>);
+pub(crate) struct Texts(Vec<u8>);
 
 impl Texts {
     /// `None` when it is longer than any name or link target can be.
-    pub(super) fn add(&mut self, text: &[u8]) -> Option<Text> {
+    pub(crate) fn add(&mut self, text: &[u8]) -> Option<Text> {
         let length = u16::try_from(text.len()).ok()?;
         let position = u32::try_from(self.0.len()).ok()?;
         self.0.extend_from_slice(&length.to_le_bytes());
@@ -35,7 +35,7 @@ impl Texts {
         Some(Text(position))
     }
 
-    pub(super) fn text(&self, text: Text) -> &[u8] {
+    pub(crate) fn text(&self, text: Text) -> &[u8] {
         let stored = self.0.get(text.0 as usize..).unwrap_or_default();
         let Some((length, rest)) = stored.split_first_chunk::<2>() else { return &[] };
         rest.get(..usize::from(u16::from_le_bytes(*length))).unwrap_or_default()
@@ -44,24 +44,24 @@ impl Texts {
 
 /// What is set on an entry when its content is there.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Meta {
-    pub(super) mtime: i64,
-    pub(super) atime: i64,
-    pub(super) mtime_nanoseconds: u32,
-    pub(super) atime_nanoseconds: u32,
+pub(crate) struct Meta {
+    pub(crate) mtime: i64,
+    pub(crate) atime: i64,
+    pub(crate) mtime_nanoseconds: u32,
+    pub(crate) atime_nanoseconds: u32,
     /// The twelve bits of `chmod`.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     xattrs: u32,
 }
 
 /// Lists of extended attributes; equal ones that follow each other are kept once.
 #[derive(Debug, Default)]
-pub(super) struct XattrLists(Vec<Vec<Xattr>>);
+pub(crate) struct XattrLists(Vec<Vec<Xattr>>);
 
 impl XattrLists {
-    pub(super) fn of(&self, meta: &Meta) -> &[Xattr] {
+    pub(crate) fn of(&self, meta: &Meta) -> &[Xattr] {
         self.0.get(meta.xattrs as usize).map(Vec::as_slice).unwrap_or_default()
     }
 
@@ -76,7 +76,7 @@ impl XattrLists {
     }
 
     /// The metadata of a node, whose attributes it takes.
-    pub(super) fn meta(&mut self, node: &mut Node) -> Meta {
+    pub(crate) fn meta(&mut self, node: &mut Node) -> Meta {
         let (mtime, mtime_nanoseconds) = node.mtime.instant();
         let (atime, atime_nanoseconds) = node.atime.instant();
         let xattrs = self.add(std::mem::take(&mut node.xattrs));
@@ -88,7 +88,7 @@ impl XattrLists {
 
 /// What stands where an entry goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// Nothing.
     #[default]
     Free,
@@ -100,35 +100,35 @@ pub(super) enum Place {
 
 /// A directory of the snapshot.
 #[derive(Debug, Default)]
-pub(super) struct Dir {
+pub(crate) struct Dir {
     parent: u32,
     name: Text,
     /// Levels below the root.
-    pub(super) depth: u32,
-    pub(super) subtree: Id,
-    pub(super) meta: Meta,
-    pub(super) place: Place,
+    pub(crate) depth: u32,
+    pub(crate) subtree: Id,
+    pub(crate) meta: Meta,
+    pub(crate) place: Place,
     /// Something of it is restored, so it is made and gets its metadata.
-    pub(super) wanted: bool,
+    pub(crate) wanted: bool,
 }
 
 /// All directories of the snapshot that may be needed, parents first.
 #[derive(Debug, Default)]
-pub(super) struct Dirs {
+pub(crate) struct Dirs {
     list: Vec<Dir>,
     names: Texts,
-    pub(super) xattrs: XattrLists,
+    pub(crate) xattrs: XattrLists,
 }
 
 impl Dirs {
     /// The root alone.
-    pub(super) fn new(tree: Id, place: Place) -> Self {
+    pub(crate) fn new(tree: Id, place: Place) -> Self {
         let root = Dir { subtree: tree, place, ..Dir::default() };
         Self { list: vec![root], ..Self::default() }
     }
 
     /// Adds a directory to one that is there already; `None` when its name is too long.
-    pub(super) fn add(&mut self, parent: u32, node: &mut Node, subtree: Id, place: Place) -> Option<u32> {
+    pub(crate) fn add(&mut self, parent: u32, node: &mut Node, subtree: Id, place: Place) -> Option<u32> {
         let number = u32::try_from(self.list.len()).ok()?;
         let name = self.names.add(&node.name)?;
         let depth = self.dir(parent)?.depth + 1;
@@ -137,35 +137,35 @@ impl Dirs {
         Some(number)
     }
 
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.list.len() as u32
     }
 
-    pub(super) fn dir(&self, dir: u32) -> Option<&Dir> {
+    pub(crate) fn dir(&self, dir: u32) -> Option<&Dir> {
         self.list.get(dir as usize)
     }
 
-    pub(super) fn parent(&self, dir: u32) -> u32 {
+    pub(crate) fn parent(&self, dir: u32) -> u32 {
         self.dir(dir).map_or(ROOT, |dir| dir.parent)
     }
 
-    pub(super) fn name(&self, dir: u32) -> &[u8] {
+    pub(crate) fn name(&self, dir: u32) -> &[u8] {
         self.dir(dir).map(|dir| self.names.text(dir.name)).unwrap_or_default()
     }
 
     /// Keeps a name for the whole run.
-    pub(super) fn keep_name(&mut self, name: &[u8]) -> Option<Text> {
+    pub(crate) fn keep_name(&mut self, name: &[u8]) -> Option<Text> {
         self.names.add(name)
     }
 
     /// A name that was kept.
-    pub(super) fn kept_name(&self, name: Text) -> &[u8] {
+    pub(crate) fn kept_name(&self, name: Text) -> &[u8] {
         self.names.text(name)
     }
 
     /// A directory is wanted, and so are all above it. Those that were not before, without the root, are handed
     /// to `new`.
-    pub(super) fn want(&mut self, dir: u32, mut new: impl FnMut(&Dir)) {
+    pub(crate) fn want(&mut self, dir: u32, mut new: impl FnMut(&Dir)) {
         let mut at = dir;
         while let Some(dir) = self.list.get_mut(at as usize).filter(|dir| !dir.wanted) {
             dir.wanted = true;
@@ -177,7 +177,7 @@ impl Dirs {
     }
 
     /// The directories that are wanted, without the root, level by level from the top.
-    pub(super) fn wanted_levels(&self) -> Vec<Vec<u32>> {
+    pub(crate) fn wanted_levels(&self) -> Vec<Vec<u32>> {
         let mut levels: Vec<Vec<u32>> = Vec::new();
         for (number, dir) in self.list.iter().enumerate().skip(1).filter(|(_, dir)| dir.wanted) {
             levels.resize_with(levels.len().max(dir.depth as usize), Vec::new);
@@ -189,7 +189,7 @@ impl Dirs {
     }
 
     /// The path inside the snapshot of a name in a directory; of the directory itself when the name is empty.
-    pub(super) fn path(&self, dir: u32, name: &[u8]) -> Vec<u8> {
+    pub(crate) fn path(&self, dir: u32, name: &[u8]) -> Vec<u8> {
         let mut parts = vec![name];
         let mut at = dir;
         while at != ROOT {
@@ -205,14 +205,14 @@ impl Dirs {
     }
 
     /// The same, for people.
-    pub(super) fn path_text(&self, dir: u32, name: &[u8]) -> String {
+    pub(crate) fn path_text(&self, dir: u32, name: &[u8]) -> String {
         String::from_utf8_lossy(&self.path(dir, name)).into_owned()
     }
 }
 
 /// What an entry is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     /// A file of this many bytes.
     File { bytes: u64 },
     /// A symlink.
@@ -227,106 +227,106 @@ pub(super) enum What {
 
 /// A file, or anything else that is not a directory.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) dir: u32,
-    pub(super) name: Text,
-    pub(super) what: What,
-    pub(super) meta: Meta,
-    pub(super) place: Place,
+pub(crate) struct Entry {
+    pub(crate) dir: u32,
+    pub(crate) name: Text,
+    pub(crate) what: What,
+    pub(crate) meta: Meta,
+    pub(crate) place: Place,
     /// Bytes of the file that stands there, when it is usable.
-    pub(super) standing_bytes: u64,
+    pub(crate) standing_bytes: u64,
     /// The file that stands there has other names: it is used only when nothing must be written to it.
-    pub(super) standing_shared: bool,
+    pub(crate) standing_shared: bool,
     /// How many blobs it has.
-    pub(super) uses: u32,
+    pub(crate) uses: u32,
     /// Blobs that are still to be written.
-    pub(super) pending: AtomicU32,
+    pub(crate) pending: AtomicU32,
     /// The file was opened by this run, so what stands there is its own work.
-    pub(super) begun: AtomicBool,
+    pub(crate) begun: AtomicBool,
     /// A blob of it is lost, or it could not be written: it is not finished, and told once.
-    pub(super) failed: AtomicBool,
+    pub(crate) failed: AtomicBool,
 }
 
 impl Entry {
     /// The size of a file, 0 for all else.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         if let What::File { bytes } = self.what { bytes } else { 0 }
     }
 
     /// One blob of it is done; whether it was the last.
-    pub(super) fn blob_done(&self) -> bool {
+    pub(crate) fn blob_done(&self) -> bool {
         self.pending.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
 
 /// A blob at its place in a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Use {
-    pub(super) id: Id,
-    pub(super) position: u64,
+pub(crate) struct Use {
+    pub(crate) id: Id,
+    pub(crate) position: u64,
     /// The number of the pack in `Packs`.
-    pub(super) pack: u32,
-    pub(super) offset: u32,
-    pub(super) length: u32,
+    pub(crate) pack: u32,
+    pub(crate) offset: u32,
+    pub(crate) length: u32,
     /// 0: stored raw.
     packed: u32,
-    pub(super) entry: u32,
+    pub(crate) entry: u32,
 }
 
 impl Use {
-    pub(super) fn new(id: Id, location: &Location, pack: u32, entry: u32, position: u64) -> Self {
+    pub(crate) fn new(id: Id, location: &Location, pack: u32, entry: u32, position: u64) -> Self {
         let extent = location.extent;
         let packed = extent.plain_length.unwrap_or(0);
         Self { id, position, pack, offset: extent.offset, length: extent.length, packed, entry }
     }
 
     /// The plaintext's length when it is stored compressed.
-    pub(super) fn plain_length(&self) -> Option<u32> {
+    pub(crate) fn plain_length(&self) -> Option<u32> {
         (self.packed != 0).then_some(self.packed)
     }
 
     /// The plaintext's length.
-    pub(super) fn plain_bytes(&self) -> u64 {
+    pub(crate) fn plain_bytes(&self) -> u64 {
         let sealed = u64::from(self.length).saturating_sub(crate::repository::crypto::SEAL_BYTES as u64);
         self.plain_length().map_or(sealed, u64::from)
     }
 
     /// Where its sealed bytes end in the pack.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.length)
     }
 }
 
 /// Packs by number, in the order in which they were met.
 #[derive(Debug, Default)]
-pub(super) struct Packs {
+pub(crate) struct Packs {
     ids: Vec<Id>,
     numbers: HashMap<Id, u32>,
 }
 
 impl Packs {
-    pub(super) fn number(&mut self, id: Id) -> u32 {
+    pub(crate) fn number(&mut self, id: Id) -> u32 {
         *self.numbers.entry(id).or_insert_with(|| {
             self.ids.push(id);
             self.ids.len() as u32 - 1
         })
     }
 
-    pub(super) fn id(&self, number: u32) -> Id {
+    pub(crate) fn id(&self, number: u32) -> Id {
         self.ids.get(number as usize).copied().unwrap_or_default()
     }
 }
 
 /// The first name of each file that has several, by inode and device of the machine that was backed up.
 #[derive(Debug, Default)]
-pub(super) struct HardLinks {
+pub(crate) struct HardLinks {
     numbers: HashMap<(u64, u64), u32>,
     first: Vec<(u32, Text)>,
 }
 
 impl HardLinks {
     /// The file's number; the name becomes the first one when there is none yet.
-    pub(super) fn number(&mut self, node: &Node, dir: u32, dirs: &mut Dirs) -> Option<u32> {
+    pub(crate) fn number(&mut self, node: &Node, dir: u32, dirs: &mut Dirs) -> Option<u32> {
         if let Some(number) = self.numbers.get(&(node.inode, node.device_id)) {
             return Some(*number);
         }
@@ -338,32 +338,32 @@ impl HardLinks {
     }
 
     /// Directory and name (kept by `Dirs`) of the first name.
-    pub(super) fn first(&self, number: u32) -> Option<(u32, Text)> {
+    pub(crate) fn first(&self, number: u32) -> Option<(u32, Text)> {
         self.first.get(number as usize).copied()
     }
 }
 
 /// What is carried out at once.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) entries: Vec<Entry>,
-    pub(super) uses: Vec<Use>,
-    pub(super) texts: Texts,
-    pub(super) xattrs: XattrLists,
+pub(crate) struct Batch {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) uses: Vec<Use>,
+    pub(crate) texts: Texts,
+    pub(crate) xattrs: XattrLists,
 }
 
 impl Batch {
     /// Memory that it takes, in bytes; lists of attributes are guessed.
-    pub(super) fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         let fixed = self.entries.len() * size_of::<Entry>() + self.uses.len() * size_of::<Use>();
         (fixed + self.texts.0.len() + self.xattrs.0.len() * 256) as u64
     }
 
-    pub(super) fn entry(&self, number: u32) -> Option<&Entry> {
+    pub(crate) fn entry(&self, number: u32) -> Option<&Entry> {
         self.entries.get(number as usize)
     }
 
-    pub(super) fn name(&self, entry: &Entry) -> &[u8] {
+    pub(crate) fn name(&self, entry: &Entry) -> &[u8] {
         self.texts.text(entry.name)
     }
 }

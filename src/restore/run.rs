@@ -13,16 +13,64 @@ use rustix::io::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Count, Monitor};
 
-/// Why an item could not be restored.
-#[derive(Debug, Clone)]
-pub(super) struct Trouble {
-    pub(super) kind: ErrorKind,
-    pub(super) cause: String,
+/// The words of one kind of run: what a person is told when it fails.
+#[derive(Debug)]
+pub(crate) struct Words {
+    /// restic's word for the phase in which an item fails.
+    pub(crate) during: &'static str,
+    /// The whole run failed.
+    pub(crate) failed: &'static str,
+    /// It was ended by a signal, and what to do next.
+    interrupted: (&'static str, &'static str),
+    /// Some items failed.
+    items: &'static str,
+    /// What to do next when items failed for damage, and for any other cause.
+    next: (&'static str, &'static str),
 }
+
+/// A restore.
+pub(crate) const RESTORE: Words = Words {
+    during: "restore",
+    failed: "restore failed",
+    interrupted: ("restore interrupted", "What was written is used by the next run"),
+    items: "could not be restored, the first",
+    next: (
+        "All else was restored; run check to see what is damaged",
+        "All else was restored; mend the cause and run restore again",
+    ),
+};
+
+/// A verify, which writes nothing or looks at what was written.
+pub(crate) const VERIFY: Words = Words {
+    during: "verify",
+    failed: "verify failed",
+    interrupted: ("verify interrupted", "Nothing is proven; run it again"),
+    items: "would not restore, the first",
+    next: ("Run check to see what else is damaged", "Mend the cause and run verify again"),
+};
+
+/// Why an item failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    pub(crate) kind: ErrorKind,
+    pub(crate) cause: String,
+}
+
+/// An item that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Its path in the snapshot.
+    pub item: String,
+    /// Why, in one line.
+    pub cause: String,
+}
+
+/// So many failed items are named in reports.
+const NAMED_MAX: usize = 100;
 
 impl Trouble {
     /// A system call that failed; `action` is its verb for people.
-    pub(super) fn system(action: &str, errno: Errno) -> Self {
+    pub(crate) fn system(action: &str, errno: Errno) -> Self {
         let kind = match errno {
             Errno::NOSPC | Errno::DQUOT => ErrorKind::NoSpace,
             _ => ErrorKind::Other,
@@ -33,12 +81,12 @@ impl Trouble {
     }
 
     /// The repository does not hold what it says.
-    pub(super) fn damaged(cause: impl std::fmt::Display) -> Self {
+    pub(crate) fn damaged(cause: impl std::fmt::Display) -> Self {
         Self { kind: ErrorKind::Damaged, cause: cause.to_string() }
     }
 
     /// Anything else.
-    pub(super) fn other(cause: impl Into<String>) -> Self {
+    pub(crate) fn other(cause: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Other, cause: cause.into() }
     }
 }
@@ -67,15 +115,18 @@ struct Failures {
     /// The first one, and the first that is damage.
     first: Option<(String, Trouble)>,
     damage: Option<(String, Trouble)>,
+    /// The first ones, for a report.
+    named: Vec<Failed>,
     /// Why nothing can go on.
     end: Option<Error>,
 }
 
 /// A restore under way.
-pub(super) struct Run<'a> {
-    pub(super) monitor: &'a dyn Monitor,
+pub(crate) struct Run<'a> {
+    pub(crate) monitor: &'a dyn Monitor,
     target: String,
     pub(super) figures: Figures,
+    pub(super) words: &'static Words,
     stop: &'a AtomicBool,
     ended: AtomicBool,
     failures: Mutex<Failures>,
@@ -83,11 +134,12 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A restore into `target`.
-    pub(super) fn new(monitor: &'a dyn Monitor, stop: &'a AtomicBool, target: &std::path::Path) -> Self {
+    /// A run whose items are named by their paths in the snapshot.
+    pub(crate) fn new(monitor: &'a dyn Monitor, stop: &'a AtomicBool, words: &'static Words) -> Self {
         Self {
             monitor,
-            target: target.display().to_string().trim_end_matches('/').to_owned(),
+            target: String::new(),
+            words,
             figures: Figures::default(),
             stop,
             ended: AtomicBool::new(false),
@@ -96,33 +148,39 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A restore into `target`: items are named by where they go.
+    pub(super) fn into_target(self, target: &std::path::Path) -> Self {
+        Self { target: target.display().to_string().trim_end_matches('/').to_owned(), ..self }
+    }
+
     /// Whether the next step must not be taken.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.ended.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
     }
 
     /// The reason, when it is over.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         // A store that was waited for fails because of the signal: the signal is the cause.
         if self.stop.load(Ordering::SeqCst) {
-            return Err(interrupted());
+            let (what, next) = self.words.interrupted;
+            return Err(Error::new(ErrorKind::Interrupted, what).then(next));
         }
         lock(&self.failures).end.clone().map_or(Ok(()), Err)
     }
 
     /// Ends the run; the first cause is kept.
-    pub(super) fn end(&self, error: Error) {
+    pub(crate) fn end(&self, error: Error) {
         lock(&self.failures).end.get_or_insert(error);
         self.ended.store(true, Ordering::SeqCst);
     }
 
     /// One item failed. A full target or a store out of reach ends the run.
-    pub(super) fn item_failed(&self, item: &str, trouble: Trouble) {
+    pub(crate) fn item_failed(&self, item: &str, trouble: Trouble) {
         match trouble.kind {
             ErrorKind::NoSpace => self.end(full(&self.place(item), &trouble)),
             ErrorKind::Unreachable | ErrorKind::Denied | ErrorKind::Interrupted => {
                 self.end(
-                    Error::new(trouble.kind, "restore failed").at(self.place(item)).because(&trouble.cause),
+                    Error::new(trouble.kind, self.words.failed).at(self.place(item)).because(&trouble.cause),
                 );
             }
             _ => {
@@ -130,9 +188,13 @@ impl<'a> Run<'a> {
                 if !failures.told.insert(item.to_owned()) {
                     return;
                 }
-                self.monitor.item_failed("restore", item, &trouble.cause);
+                self.monitor.item_failed(self.words.during, item, &trouble.cause);
                 self.monitor.progress().errors.add(1);
                 failures.count += 1;
+                if failures.named.len() < NAMED_MAX {
+                    let named = Failed { item: item.to_owned(), cause: trouble.cause.clone() };
+                    failures.named.push(named);
+                }
                 if trouble.kind == ErrorKind::Damaged && failures.damage.is_none() {
                     failures.damage = Some((item.to_owned(), trouble.clone()));
                 }
@@ -142,30 +204,33 @@ impl<'a> Run<'a> {
     }
 
     /// How many items failed.
-    pub(super) fn failed_items(&self) -> u64 {
+    pub(crate) fn failed_items(&self) -> u64 {
         lock(&self.failures).count
     }
 
+    /// The first failed items, for a report.
+    pub(crate) fn named_failures(&self) -> Vec<Failed> {
+        lock(&self.failures).named.clone()
+    }
+
     /// Warns once in a run; `about` tells the warnings apart.
-    pub(super) fn warn_once(&self, about: &'static str, text: impl FnOnce() -> String) {
+    pub(crate) fn warn_once(&self, about: &'static str, text: impl FnOnce() -> String) {
         if lock(&self.warned).insert(about) {
             self.monitor.warn(&text());
         }
     }
 
     /// What the run comes to: an error when any item failed, damage before all else.
-    pub(super) fn outcome(&self) -> Result<()> {
+    pub(crate) fn outcome(&self) -> Result<()> {
         self.check()?;
         let failures = lock(&self.failures);
         let Some((item, trouble)) = failures.damage.as_ref().or(failures.first.as_ref()) else {
             return Ok(());
         };
         let (count, word) = (failures.count, if failures.count == 1 { "item" } else { "items" });
-        let next = match trouble.kind {
-            ErrorKind::Damaged => "All else was restored; run check to see what is damaged",
-            _ => "All else was restored; mend the cause and run restore again",
-        };
-        Err(Error::new(trouble.kind, format!("{count} {word} could not be restored, the first"))
+        let (damaged, other) = self.words.next;
+        let next = if trouble.kind == ErrorKind::Damaged { damaged } else { other };
+        Err(Error::new(trouble.kind, format!("{count} {word} {}", self.words.items))
             .at(self.place(item))
             .because(&trouble.cause)
             .then(next))
@@ -184,18 +249,14 @@ fn full(item: &str, trouble: &Trouble) -> Error {
         .then("Make room and run restore again: what was written is used")
 }
 
-fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "restore interrupted").then("What was written is used by the next run")
-}
-
 /// A lock whose holder cannot leave half a change behind, so poison means nothing.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Calls `work` for every item on up to `threads` threads, each with a state of its own. Results keep the
 /// items' order; when the run is over, the rest of them is missing.
-pub(super) fn spread<T: Sync, S, R: Send>(
+pub(crate) fn spread<T: Sync, S, R: Send>(
     run: &Run<'_>,
     items: &[T],
     threads: usize,
@@ -219,7 +280,7 @@ pub(super) fn spread<T: Sync, S, R: Send>(
         for other in others {
             match other.join() {
                 Ok(done) => results.extend(done),
-                Err(_) => run.end(Error::new(ErrorKind::Other, "restore failed").because("a thread died")),
+                Err(_) => run.end(Error::new(ErrorKind::Other, run.words.failed).because("a thread died")),
             }
         }
         results

@@ -16,13 +16,13 @@ use super::holes::is_hole;
 use super::plan::{Batch, Dirs, Entry, HardLinks, Packs, Place, ROOT, Use, What};
 use super::run::{Run, Trouble, spread};
 use super::target::{self, Handles};
-use super::trees::{Reading, Trees};
 use super::{Overwrite, RestoreOptions};
 use crate::error::{Error, Result};
 use crate::pattern::{Match, Patterns};
 use crate::repository::blob::{BlobType, Opener};
 use crate::repository::index::{Index, Location};
 use crate::repository::tree::{Node, NodeKind};
+use crate::repository::tree_reader::{Reading, TreeReader};
 use crate::repository::{Id, Repository, missing_blob};
 
 /// Directories that are read at once, and bytes of their trees.
@@ -47,7 +47,7 @@ pub(super) struct Scan<'a> {
     include: &'a Patterns,
     root: Option<&'a OwnedFd>,
     block_bytes: u64,
-    trees: Trees<'a>,
+    trees: TreeReader<'a>,
     pub(super) dirs: Dirs,
     pub(super) packs: Packs,
     pub(super) links: HardLinks,
@@ -111,7 +111,7 @@ impl<'a> Scan<'a> {
             include,
             root,
             block_bytes: block_bytes.max(1),
-            trees: Trees::new(repository, index, reading),
+            trees: TreeReader::new(repository, index, reading),
             dirs: Dirs::new(tree, place),
             packs: Packs::default(),
             links: HardLinks::default(),
@@ -180,7 +180,7 @@ impl<'a> Scan<'a> {
     fn look(&mut self, chunk: &[u32]) -> Result<Vec<(u32, Option<Looked>)>> {
         let ids: Vec<Id> =
             chunk.iter().filter_map(|dir| self.dirs.dir(*dir)).map(|dir| dir.subtree).collect();
-        self.trees.fetch(self.run, &ids);
+        self.trees.fetch(&|| self.run.is_over(), &ids)?;
         let this = &*self;
         let threads = this.options.threads;
         let state = || {
@@ -209,7 +209,7 @@ impl<'a> Scan<'a> {
         handles: &mut Option<Handles<'_>>,
     ) -> Result<Looked, Trouble> {
         let Some(record) = self.dirs.dir(dir) else { return Err(Trouble::other("no such directory")) };
-        let nodes = self.trees.read(self.run, opener, &record.subtree)?.nodes;
+        let nodes = self.trees.read(&|| self.run.is_over(), opener, &record.subtree)?.nodes;
         let Some(handles) = handles.as_mut().filter(|_| record.place == Place::Usable) else {
             return Ok(Looked {
                 nodes: nodes.into_iter().map(|node| (node, None)).collect(),
@@ -502,7 +502,7 @@ impl Content {
 }
 
 /// The tree of a folder inside a snapshot (`ID:folder`).
-pub(super) fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -> Result<Id> {
+pub fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -> Result<Id> {
     let mut opener = repository.opener()?;
     let mut at = tree;
     for part in folder.split('/').filter(|part| !part.is_empty() && *part != ".") {

@@ -22,7 +22,7 @@ const STEP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLO
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens the target, and makes it when `create` says so. `None`: it does not exist and was not made.
-pub(super) fn open(path: &Path, create: bool) -> Result<Option<OwnedFd>> {
+pub(crate) fn open(path: &Path, create: bool) -> Result<Option<OwnedFd>> {
     use std::os::unix::fs::DirBuilderExt;
     let failed = |cause: std::io::Error| {
         let kind = match Errno::from_io_error(&cause) {
@@ -46,7 +46,7 @@ pub(super) fn open(path: &Path, create: bool) -> Result<Option<OwnedFd>> {
 }
 
 /// Handles of directories of the plan, the last used ones kept open. One a thread.
-pub(super) struct Handles<'a> {
+pub(crate) struct Handles<'a> {
     root: &'a OwnedFd,
     dirs: &'a Dirs,
     open: HashMap<u32, (Rc<OwnedFd>, u64)>,
@@ -56,12 +56,12 @@ pub(super) struct Handles<'a> {
 
 impl<'a> Handles<'a> {
     /// Keeps up to `most` directories open.
-    pub(super) fn new(root: &'a OwnedFd, dirs: &'a Dirs, most: usize) -> Self {
+    pub(crate) fn new(root: &'a OwnedFd, dirs: &'a Dirs, most: usize) -> Self {
         Self { root, dirs, open: HashMap::new(), used: 0, most }
     }
 
     /// Lets `work` use a directory's handle.
-    pub(super) fn with<R>(&mut self, dir: u32, work: impl FnOnce(&OwnedFd) -> R) -> Result<R, Errno> {
+    pub(crate) fn with<R>(&mut self, dir: u32, work: impl FnOnce(&OwnedFd) -> R) -> Result<R, Errno> {
         if dir == ROOT {
             return Ok(work(self.root));
         }
@@ -108,7 +108,7 @@ impl<'a> Handles<'a> {
 }
 
 /// What stands at a name; `None`: nothing.
-pub(super) fn standing(dir: &OwnedFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
+pub(crate) fn standing(dir: &OwnedFd, name: &[u8]) -> Result<Option<Stat>, Errno> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -117,7 +117,7 @@ pub(super) fn standing(dir: &OwnedFd, name: &[u8]) -> Result<Option<Stat>, Errno
 }
 
 /// Opens a directory for listing. Where `may_change` says so, one of ours that may not be read is made readable.
-pub(super) fn open_to_list(parent: &OwnedFd, name: &[u8], may_change: bool) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_to_list(parent: &OwnedFd, name: &[u8], may_change: bool) -> Result<OwnedFd, Errno> {
     match rustix::fs::openat(parent, name, LIST, Mode::empty()) {
         Err(Errno::ACCESS) if may_change => {
             if !standing(parent, name)?.is_some_and(|stat| is(&stat, FileType::Directory)) {
@@ -131,7 +131,7 @@ pub(super) fn open_to_list(parent: &OwnedFd, name: &[u8], may_change: bool) -> R
 }
 
 /// The names in a directory, without `.` and `..`.
-pub(super) fn names(dir: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+pub(crate) fn names(dir: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     // A second description of the same directory: its own position, and a path handle can be listed too.
     let list = rustix::fs::openat(dir, ".", LIST, Mode::empty())?;
     let mut buffer = Vec::with_capacity(32 << 10);
@@ -148,13 +148,13 @@ pub(super) fn names(dir: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
 }
 
 /// Whether a stat is of a kind.
-pub(super) fn is(stat: &Stat, kind: FileType) -> bool {
+pub(crate) fn is(stat: &Stat, kind: FileType) -> bool {
     FileType::from_raw_mode(stat.st_mode) == kind
 }
 
 /// Removes what stands at a name. A directory goes with all that is in it when `recursive` says so, else only
 /// when it is empty. Symlinks are removed, not followed. Returns how many entries went.
-pub(super) fn remove(dir: &OwnedFd, name: &[u8], recursive: bool) -> Result<u64, Trouble> {
+pub(crate) fn remove(dir: &OwnedFd, name: &[u8], recursive: bool) -> Result<u64, Trouble> {
     let failed = |errno| Trouble::system("remove what stands in its place", errno);
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) => return Ok(1),
@@ -189,7 +189,7 @@ fn clear(parent: &OwnedFd, name: &[u8]) -> Result<u64, Trouble> {
 }
 
 /// How many entries `remove` would take away.
-pub(super) fn count(dir: &OwnedFd, name: &[u8]) -> Result<u64, Errno> {
+pub(crate) fn count(dir: &OwnedFd, name: &[u8]) -> Result<u64, Errno> {
     let Some(stat) = standing(dir, name)? else { return Ok(0) };
     let mut all = 1;
     if is(&stat, FileType::Directory) {

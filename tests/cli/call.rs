@@ -1,6 +1,7 @@
 //! One call of the binary, what came of it, and what every failure must look like.
 
-#![allow(unreachable_pub, reason = "a module of a binary")]
+#![allow(unreachable_pub, reason = "a module of several binaries")]
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::ffi::OsStr;
 use std::fs;

@@ -6,6 +6,7 @@
 
 mod call;
 mod configuration;
+mod doctor;
 mod folders;
 mod locked;
 mod runs;

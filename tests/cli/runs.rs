@@ -165,10 +165,11 @@ fn as_the_mover_a_restore_creates_what_is_missing() {
     mover.clone().with("MOVER_ON_MISSING", "fail").fails(10, "Fatal: repository does not exist: ");
     assert!(!repository.exists());
     let out = mover.ok();
-    assert!(out.starts_with("created restic repository "), "{out}");
-    for line in ["No eligible snapshots found", "=== No data will be restored ==="] {
-        assert!(out.lines().any(|other| other == line), "{out}");
-    }
+    assert!(out.starts_with("=== Initialize Dir ===\ncreated restic repository "), "{out}");
+    let lines: Vec<&str> = out.lines().rev().collect();
+    assert!(lines[1].starts_with("Restic completed in ") && lines[1].ends_with('s'), "{out}");
+    let end = ["=== No data will be restored ===", "No eligible snapshots found", "RESTORE_OPTIONS: "];
+    assert_eq!((lines[0], &lines[2..5]), ("=== Done ===", &end[..]), "{out}");
     assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
     let backup = Call::on("backup", &repository).by_program(&script).with("DATA_DIR", source.path());
     assert!(backup.ok().contains("no parent snapshot found, will read all files"));

@@ -18,7 +18,8 @@ use volmover::clock::{Clock, SystemClock};
 use volmover::error::Result;
 use volmover::host::{Holder, Names};
 use volmover::ops::backup::{Backup, BackupOptions};
-use volmover::ops::restore::Outcome;
+use volmover::ops::prune::{PruneOptions, UnusedMax};
+use volmover::ops::restore::{Outcome, Shown};
 use volmover::ops::{self, Limits, Session};
 use volmover::random::SystemRandom;
 use volmover::report::record::RecordingMonitor;
@@ -137,7 +138,8 @@ impl Mover {
     }
 
     pub fn restore_with(&self, selection: &Selection, options: RestoreOptions) -> Result<Outcome> {
-        ops::restore::run(&self.session(), selection, &Filter::default(), &TimeZone::UTC, options)
+        let shown = Shown { zone: &TimeZone::UTC, target: &options.target.display().to_string() };
+        ops::restore::run(&self.session(), selection, &Filter::default(), &shown, options)
     }
 
     /// Restores a snapshot into a new folder, and lists what came of it.
@@ -186,6 +188,18 @@ pub fn backup_options(source: &Path) -> BackupOptions {
         tree_zone: TimeZone::UTC,
         zone: TimeZone::UTC,
         shrink_percent_max: None,
+        dry_run: false,
+    }
+}
+
+/// A prune that leaves nothing unused and lets small packs be.
+pub fn prune_options(pack_bytes: usize) -> PruneOptions {
+    PruneOptions {
+        unused_max: UnusedMax::Percent(0.0),
+        repack_bytes_max: None,
+        repack_below_bytes: Some(1),
+        pack_bytes,
+        expected: Vec::new(),
         dry_run: false,
     }
 }

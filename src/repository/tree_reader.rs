@@ -8,24 +8,27 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::run::{Run, lock, spread};
+use super::blob::{BlobType, Opener};
+use super::index::{Index, Location};
+use super::tree::Tree;
+use super::{Id, Repository, as_damage, damaged_blob, in_parallel, missing_blob};
 use crate::backend::FileType;
-use crate::repository::blob::{BlobType, Opener};
-use crate::repository::index::{Index, Location};
-use crate::repository::tree::Tree;
-use crate::repository::{Id, Repository, damaged_blob, missing_blob};
+use crate::error::Result;
+
+/// Asked before every request: whether the run is over, and no further one is wanted.
+pub type IsOver<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// How trees are read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading {
+pub struct Reading {
     /// The first window of a pack, in bytes.
-    pub(super) first_window_bytes: u64,
+    pub first_window_bytes: u64,
     /// Windows are dropped when more than this is kept, in bytes.
-    pub(super) kept_bytes_max: u64,
+    pub kept_bytes_max: u64,
 }
 
 /// The windows read so far.
-pub(super) struct Trees<'a> {
+pub struct TreeReader<'a> {
     repository: &'a Repository,
     index: &'a Index,
     reading: Reading,
@@ -51,58 +54,75 @@ impl Windows {
     }
 }
 
-impl<'a> Trees<'a> {
-    pub(super) fn new(repository: &'a Repository, index: &'a Index, reading: Reading) -> Self {
+impl std::fmt::Debug for TreeReader<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "TreeReader({} bytes in {} packs)", self.kept_bytes, self.packs.len())
+    }
+}
+
+impl<'a> TreeReader<'a> {
+    /// A reader that has read nothing yet.
+    pub fn new(repository: &'a Repository, index: &'a Index, reading: Reading) -> Self {
         let ends = index.pack_ends(BlobType::Tree);
         Self { repository, index, reading, ends, packs: HashMap::new(), kept_bytes: 0 }
     }
 
     /// Gives the memory of all windows back.
-    pub(super) fn drop_windows(&mut self) {
+    pub fn drop_windows(&mut self) {
         self.packs.clear();
         self.kept_bytes = 0;
     }
 
+    /// Whether a tree's sealed bytes are in memory.
+    #[must_use]
+    pub fn holds(&self, location: &Location) -> bool {
+        self.packs.get(&location.pack).is_some_and(|windows| windows.sealed(location).is_some())
+    }
+
+    /// The most bytes that `fetch` reads of a pack, for one tree or for several of it.
+    #[must_use]
+    pub fn fetch_bytes(&self, pack: &Id, trees: usize) -> u64 {
+        let end = self.ends.get(pack).copied().unwrap_or_default();
+        let next = self.packs.get(pack).map_or(self.reading.first_window_bytes, |windows| windows.next_bytes);
+        if trees > 1 { end } else { end.min(next) }
+    }
+
     /// Reads the windows that hold these trees. What cannot be read is left out: `read` says why.
-    pub(super) fn fetch(&mut self, run: &Run<'_>, ids: &[Id]) {
+    pub fn fetch(&mut self, is_over: IsOver<'_>, ids: &[Id]) -> Result<()> {
         if self.kept_bytes > self.reading.kept_bytes_max {
             self.drop_windows();
         }
         let mut missing: HashMap<Id, Vec<Location>> = HashMap::new();
         for location in ids.iter().filter_map(|id| self.index.lookup(BlobType::Tree, id)) {
-            if self.packs.get(&location.pack).is_none_or(|windows| windows.sealed(&location).is_none()) {
+            if !self.holds(&location) {
                 missing.entry(location.pack).or_default().push(location);
             }
         }
-        let packs: Vec<_> = missing.into_iter().map(|(id, at)| std::sync::Mutex::new((id, at))).collect();
+        let mut packs: Vec<(Id, Vec<Location>)> = missing.into_iter().collect();
+        for (_, locations) in &mut packs {
+            locations.sort_unstable_by_key(|location| location.extent.offset);
+        }
         let connections = self.repository.backend().connections();
         let this = &*self;
-        let read = spread(
-            run,
-            &packs,
-            connections,
-            || (),
-            |(), pack| {
-                let (id, locations) = &mut *lock(pack);
-                locations.sort_unstable_by_key(|location| location.extent.offset);
-                (*id, this.read_windows(run, id, locations))
-            },
-        );
+        let read = in_parallel(&packs, connections, |(id, locations)| {
+            Ok((*id, this.read_windows(is_over, id, locations)))
+        })?;
         for (id, windows) in read {
             self.kept_bytes += windows.read.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
             let known = self.packs.entry(id).or_default();
             known.next_bytes = windows.next_bytes;
             known.read.extend(windows.read);
         }
+        Ok(())
     }
 
     /// New windows of one pack.
-    fn read_windows(&self, run: &Run<'_>, pack: &Id, locations: &[Location]) -> Windows {
+    fn read_windows(&self, is_over: IsOver<'_>, pack: &Id, locations: &[Location]) -> Windows {
         let before = self.packs.get(pack).map_or(0, |windows| windows.next_bytes);
         let mut windows =
             Windows { next_bytes: before.max(self.reading.first_window_bytes), read: Vec::new() };
         for location in locations {
-            if windows.sealed(location).is_some() || run.is_over() {
+            if windows.sealed(location).is_some() || is_over() {
                 continue;
             }
             let (offset, length) = (u64::from(location.extent.offset), u64::from(location.extent.length));
@@ -127,7 +147,7 @@ impl<'a> Trees<'a> {
     }
 
     /// A tree, from the windows or on its own; from another pack when one copy is bad.
-    pub(super) fn read(&self, run: &Run<'_>, opener: &mut Opener, id: &Id) -> crate::error::Result<Tree> {
+    pub fn read(&self, is_over: IsOver<'_>, opener: &mut Opener, id: &Id) -> Result<Tree> {
         let mut failure = missing_blob(BlobType::Tree, id);
         for location in self.index.locations(BlobType::Tree, id) {
             let kept = self.packs.get(&location.pack).and_then(|windows| windows.sealed(&location));
@@ -147,9 +167,9 @@ impl<'a> Trees<'a> {
             }
             match outcome {
                 Ok(tree) => return Ok(tree),
-                Err(error) => failure = super::fetch::as_damage(error),
+                Err(error) => failure = as_damage(error),
             }
-            if run.is_over() {
+            if is_over() {
                 break;
             }
         }
@@ -157,12 +177,13 @@ impl<'a> Trees<'a> {
     }
 
     /// Bytes of a tree's plaintext; 0 when it is not stored.
-    pub(super) fn plain_bytes(&self, id: &Id) -> u64 {
+    #[must_use]
+    pub fn plain_bytes(&self, id: &Id) -> u64 {
         self.index.lookup(BlobType::Tree, id).map_or(0, |location| location.extent.plain_bytes())
     }
 }
 
-fn open(opener: &mut Opener, id: &Id, sealed: &[u8], location: &Location) -> crate::error::Result<Tree> {
+fn open(opener: &mut Opener, id: &Id, sealed: &[u8], location: &Location) -> Result<Tree> {
     let damaged = |cause: &dyn std::fmt::Display| damaged_blob(BlobType::Tree, id, &location.pack, cause);
     let mut plain = Vec::new();
     opener.open(id, sealed, location.extent.plain_length, &mut plain).map_err(|cause| damaged(&cause))?;

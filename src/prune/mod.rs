@@ -1,0 +1,216 @@
+//! Prune: removes what no snapshot needs. The only operation that deletes data, so the argument comes first.
+//!
+//! # Why nothing that is needed is ever deleted
+//! 1. It runs under the exclusive lock, so nobody adds or removes anything meanwhile; the lock is asked for
+//!    again before every commit and every round of deletions, and its loss ends the run.
+//! 2. Needed is what *all* snapshots reach. A snapshot or a tree that cannot be read, a blob that no index
+//!    lists, a needed pack that is missing or has another size than the index says: each ends the run before
+//!    anything is changed.
+//! 3. Lists may lie. Snapshots, indexes and packs are listed at the beginning, again before the first change,
+//!    and again before the first deletion; each list must be the first one and what this run added, to the
+//!    entry (`lists.rs`). No snapshots where there is data: it stops. Snapshots that the caller knows must be
+//!    in the list.
+//! 4. Nothing is overwritten, and the order is: new packs → new index files → proof → old index files → old
+//!    packs. The proof (`commit.rs`) reads the new index files back from the store and finds every needed
+//!    blob in a pack that is listed and stays. Old packs go only when every old index file is gone: an index
+//!    that names deleted packs would make the next backup believe that it need not store their blobs.
+//! 5. A blob is copied as it is sealed, into the buffer that is uploaded, and there opened, decompressed and
+//!    hashed. The MAC alone would prove that the bytes are somebody's, not that they are this blob: an index
+//!    that errs about an id would become the only truth once the old pack's header is gone.
+//!
+//! Whatever stops it, at any point: before the old index files go, the repository is as it was, with more
+//! copies; after that, it is as it will be, with packs that no index names. The next prune finishes either.
+//!
+//! ```text
+//! lists → index → mark → plan → lists → repack → commit → proof → lists → delete
+//! ```
+//!
+//! # What is repacked
+//! restic 0.19's choices (`plan.rs`), so that both leave the same: whole packs that nobody needs are removed,
+//! partly used ones repacked, the emptiest first, until no more than `Options::unused_max` is unused; mixed
+//! packs, raw trees in version 2 and small packs are repacked too.
+//!
+//! # Memory
+//! The index; beside it 4 bytes and 3 bits an entry and some 100 bytes a pack; then as many workers as the
+//! budget allows, each with a pack that it fills and a range that it reads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Monitor, PruneSummary};
+use crate::repository::lock::Lock;
+use crate::repository::{Id, Repository, in_parallel};
+
+mod commit;
+mod delete;
+mod lists;
+mod mark;
+mod plan;
+mod repack;
+
+use commit::{IndexFiles, Proof};
+use lists::Lists;
+
+/// Unused data that may stay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum UnusedMax {
+    /// This share of the repository after the prune, in percent.
+    Percent(f64),
+    /// So many bytes.
+    Bytes(u64),
+    /// All of it: nothing is repacked for its sake.
+    Unlimited,
+}
+
+/// What prune is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Unused data that may stay (`MOVER_PRUNE_MAX_UNUSED`).
+    pub unused_max: UnusedMax,
+    /// The most bytes to repack in one run (`MOVER_PRUNE_MAX_REPACK_SIZE`).
+    pub repack_bytes_max: Option<u64>,
+    /// Packs below are repacked, in bytes (`MOVER_PRUNE_REPACK_SMALLER_THAN`); none: only where there are
+    /// many very small ones.
+    pub repack_below_bytes: Option<u64>,
+    /// Where a new pack closes, in bytes (`RESTIC_PACK_SIZE`).
+    pub pack_bytes: usize,
+    /// Repack only packs of trees: what a cache holds, so that nothing is downloaded (`--repack-cacheable-only`).
+    pub cacheable_only: bool,
+    /// Compress what is stored raw in version 2 (`--repack-uncompressed`).
+    pub uncompressed: bool,
+    /// Snapshots that the caller knows to be there: a list that lacks one is wrong.
+    pub expected: Vec<Id>,
+    /// Snapshots that count as removed, in a dry run.
+    pub without: Vec<Id>,
+    /// Change nothing, say what would be done.
+    pub dry_run: bool,
+}
+
+/// What prune works with.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The repository.
+    pub repository: &'a Repository,
+    /// The exclusive lock.
+    pub lock: &'a Lock,
+    /// Who is told.
+    pub monitor: &'a dyn Monitor,
+    /// Set when the run must end.
+    pub stop: &'a AtomicBool,
+    /// The budget for everything, in bytes.
+    pub memory_bytes: u64,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Context({:?})", self.repository)
+    }
+}
+
+impl Context<'_> {
+    fn go_on(&self) -> Result<()> {
+        if self.stop.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Interrupted, "prune interrupted")
+                .then("The repository is sound; the next prune finishes the work"));
+        }
+        Ok(())
+    }
+
+    /// Before anything is committed or deleted: the lock is held, and nobody wants the end.
+    fn may_change(&self) -> Result<()> {
+        self.go_on()?;
+        self.lock.check()
+    }
+
+    /// A store that was waited for fails because of the signal: the signal is the cause.
+    fn caused<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.or_else(|error| self.go_on().and(Err(error)))
+    }
+}
+
+/// Prunes.
+pub fn prune(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
+    let outcome = prune_all(context, options);
+    context.caused(outcome)
+}
+
+fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
+    let Context { repository, monitor, .. } = context;
+    debug_assert!(options.dry_run || options.without.is_empty());
+    monitor.phase("loading snapshots and the index");
+    let lists = Lists::read(repository)?;
+    lists.require(&options.expected)?;
+    let (index, files) = IndexFiles::load(repository, &lists.indexes)?;
+    if lists.snapshots.is_empty() {
+        return without_snapshots(context, &lists, index.is_empty(), options.dry_run);
+    }
+    let snapshots: Vec<Id> =
+        lists.snapshots.iter().copied().filter(|id| !options.without.contains(id)).collect();
+    let roots = in_parallel(&snapshots, repository.backend().connections(), |id| {
+        context.go_on()?;
+        Ok(repository.snapshot(id)?.tree)
+    })?;
+    monitor.phase("finding data that is in use");
+    let used = mark::mark(context, &index, &roots)?;
+    monitor.phase("choosing packs");
+    let by_pack = index.by_pack();
+    let plan = plan::plan(&by_pack, &used, &lists, options, repository.config().version)?;
+    let mut summary = plan.summary.clone();
+    summary.dry_run = options.dry_run;
+    let rewriting = files.rewriting(&index, &plan);
+    if options.dry_run || (plan.changes_nothing() && rewriting.is_empty()) {
+        return Ok(summary);
+    }
+
+    // The second look at the lists, before anything changes.
+    lists.confirm(repository, &[], &[])?;
+    context.may_change()?;
+    let repacked = repack::repack(context, &by_pack, &plan, options)?;
+    monitor.phase("writing the index");
+    let written = commit::write(context, &by_pack, &files, &plan, &rewriting, repacked.unindexed)?;
+    let new_indexes = [repacked.indexes, written].concat();
+    let proof = Proof {
+        by_pack: &by_pack,
+        used: &used,
+        plan: &plan,
+        files: &files,
+        rewriting: &rewriting,
+        new_packs: &repacked.packs,
+        new_indexes: &new_indexes,
+    };
+    commit::prove(context, &proof)?;
+
+    // The third, before anything is deleted.
+    lists.confirm(repository, &new_indexes, &repacked.packs)?;
+    monitor.phase("deleting old index files");
+    summary.index_files_written = new_indexes.len() as u64;
+    summary.packs_written = repacked.packs.len() as u64;
+    summary.index_files_deleted = delete::indexes(context, &rewriting)?;
+    monitor.phase("deleting old packs");
+    summary.packs_deleted = delete::packs(context, &plan.obsolete(&index))?;
+    Ok(summary)
+}
+
+/// No snapshots: either nothing is there, or the list is wrong, or somebody removed all of them. The last two
+/// look alike, and only one of them may lose everything.
+fn without_snapshots(
+    context: &Context<'_>,
+    lists: &Lists,
+    index_is_empty: bool,
+    dry_run: bool,
+) -> Result<PruneSummary> {
+    if !index_is_empty {
+        return Err(Error::new(ErrorKind::Other, "refused to prune: the list of snapshots is empty, the index is not")
+            .at(context.repository.backend().location())
+            .then("Nothing was changed. If all snapshots were removed on purpose, make a backup first and prune then"));
+    }
+    if !lists.packs.is_empty() {
+        let packs = lists.packs.len();
+        context.monitor.warn(&format!(
+            "there is no snapshot: {packs} packs that no index names stay until there is one"
+        ));
+    }
+    Ok(PruneSummary { dry_run, ..PruneSummary::default() })
+}

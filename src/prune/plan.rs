@@ -1,0 +1,342 @@
+//! Which packs stay, which are repacked and which go: restic 0.19's choices.
+//!
+//! ```text
+//! no index names it                       goes
+//! no needed blob                          goes
+//! all needed, of one type                 stays; small ones are candidates where there are ten of them
+//! otherwise (partly used, mixed, raw trees in version 2)      candidate
+//! ```
+//! Candidates: trees first, then small packs, then by the share that is unused; repacked until no more than
+//! `unused_max` would stay unused, or `repack_bytes_max` is reached. Trees and small ones are always wanted.
+//! Of a blob that is stored several times one copy is kept: in a sound pack, rather in one that holds nothing
+//! unused, so that what an interrupted prune has repacked already is kept and its source goes.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use super::lists::Lists;
+use super::{Options, UnusedMax};
+use crate::backend::FileType;
+use crate::error::{Error, Result};
+use crate::report::PruneSummary;
+use crate::repository::Id;
+use crate::repository::blob::BlobType;
+use crate::repository::crypto::SEAL_BYTES;
+use crate::repository::index::{ByPack, Index, IndexEntry};
+use crate::repository::pack::{ENTRY_PACKED_BYTES, ENTRY_RAW_BYTES, LENGTH_BYTES};
+use crate::repository::reach::Bits;
+
+/// Fewer small packs are not worth the trouble, and one would be repacked at every prune.
+const SMALL_PACKS_MIN: usize = 10;
+/// A pack is small below 4/5 of this, or of what all but 3 % of the packs reach, if that is more.
+const SMALL_BYTES_MIN: u64 = 4 << 20;
+
+/// What is done with the packs, by their numbers in the index.
+pub(super) struct Plan {
+    /// The entries whose blobs stay, or are copied out of `repack`.
+    pub(super) kept: Bits,
+    pub(super) repack: Vec<u32>,
+    remove: Vec<u32>,
+    /// Packs that the index names and nobody needs or has.
+    gone_already: Vec<u32>,
+    orphans: Vec<Id>,
+    /// The packs of the three lists by number.
+    obsolete: Bits,
+    pub(super) summary: PruneSummary,
+}
+
+impl Plan {
+    pub(super) fn changes_nothing(&self) -> bool {
+        self.repack.is_empty()
+            && self.remove.is_empty()
+            && self.gone_already.is_empty()
+            && self.orphans.is_empty()
+    }
+
+    /// Whether no index may name a pack any more.
+    pub(super) fn is_obsolete(&self, pack: u32) -> bool {
+        self.obsolete.is_set(pack as usize)
+    }
+
+    /// The packs to delete.
+    pub(super) fn obsolete(&self, index: &Index) -> Vec<Id> {
+        let indexed = self.remove.iter().chain(&self.repack).filter_map(|number| index.pack(*number));
+        self.orphans.iter().copied().chain(indexed).collect()
+    }
+}
+
+#[derive(Default, Clone)]
+struct Pack {
+    listed_bytes: Option<u64>,
+    file_bytes: u64,
+    used_blobs: u64,
+    unused_blobs: u64,
+    /// The header counts as used.
+    used_bytes: u64,
+    unused_bytes: u64,
+    has_data: bool,
+    has_trees: bool,
+    has_raw: bool,
+}
+
+impl Pack {
+    fn is_sound(&self) -> bool {
+        self.listed_bytes == Some(self.file_bytes)
+    }
+
+    fn is_data(&self) -> bool {
+        self.has_data && !self.has_trees
+    }
+
+    fn bytes(&self) -> u64 {
+        self.used_bytes + self.unused_bytes
+    }
+
+    fn count(&mut self, entry: &IndexEntry, used: bool) {
+        let bytes = u64::from(entry.extent.length);
+        if used {
+            self.used_blobs += 1;
+            self.used_bytes += bytes;
+        } else {
+            self.unused_blobs += 1;
+            self.unused_bytes += bytes;
+        }
+    }
+}
+
+/// Decides. An error when what is needed is missing.
+pub(super) fn plan(
+    by_pack: &ByPack<'_>,
+    used: &Bits,
+    lists: &Lists,
+    options: &Options,
+    version: u32,
+) -> Result<Plan> {
+    let index = by_pack.index();
+    let mut packs = measure(index, lists);
+    let mut summary = PruneSummary::default();
+    let kept = keep(index, used, &mut packs, &mut summary);
+    require_needed(index, &packs)?;
+
+    let named: HashSet<Id> = index.packs().iter().copied().collect();
+    let orphans: Vec<(Id, u64)> = lists.packs.iter().filter(|(id, _)| !named.contains(id)).copied().collect();
+    let mut plan = Plan {
+        kept,
+        repack: Vec::new(),
+        remove: Vec::new(),
+        gone_already: Vec::new(),
+        orphans: orphans.iter().map(|(id, _)| *id).collect(),
+        obsolete: Bits::new(packs.len()),
+        summary,
+    };
+    plan.summary.packs_unreferenced = orphans.len() as u64;
+    plan.summary.bytes_unreferenced = orphans.iter().map(|(_, bytes)| bytes).sum();
+    let small_bytes = small_bytes(&packs, options);
+    let candidates = sort_out(&mut plan, &packs, small_bytes, options, version);
+    choose(&mut plan, &packs, candidates, small_bytes, options, version);
+    for number in plan.repack.iter().chain(&plan.remove).chain(&plan.gone_already) {
+        plan.obsolete.set(*number as usize);
+    }
+    conclude(&mut plan.summary, &packs);
+    Ok(plan)
+}
+
+/// Sizes and types by the index, and the listed sizes.
+fn measure(index: &Index, lists: &Lists) -> Vec<Pack> {
+    let end_bytes = (SEAL_BYTES + LENGTH_BYTES) as u64;
+    let empty = |id: &Id| Pack {
+        listed_bytes: lists.pack_bytes(id),
+        file_bytes: end_bytes,
+        used_bytes: end_bytes,
+        ..Pack::default()
+    };
+    let mut packs: Vec<Pack> = index.packs().iter().map(empty).collect();
+    for entry in index.iter() {
+        let Some(pack) = packs.get_mut(entry.pack as usize) else { continue };
+        let raw = entry.extent.plain_length.is_none();
+        let entry_bytes = if raw { ENTRY_RAW_BYTES } else { ENTRY_PACKED_BYTES } as u64;
+        pack.file_bytes += u64::from(entry.extent.length) + entry_bytes;
+        pack.used_bytes += entry_bytes;
+        pack.has_raw |= raw;
+        match entry.kind {
+            BlobType::Data => pack.has_data = true,
+            BlobType::Tree => pack.has_trees = true,
+        }
+    }
+    packs
+}
+
+/// Decides which copy of each needed blob is kept, and counts.
+fn keep(index: &Index, used: &Bits, packs: &mut [Pack], summary: &mut PruneSummary) -> Bits {
+    let kept = Bits::new(index.len());
+    let mut copied = Vec::new();
+    let mut copies: Vec<(usize, IndexEntry)> = Vec::new();
+    let mut finish = |copies: &mut Vec<(usize, IndexEntry)>, packs: &mut [Pack]| {
+        let needed = copies.iter().any(|(ordinal, _)| used.is_set(*ordinal));
+        match copies.as_slice() {
+            [] => {}
+            [(ordinal, entry)] => {
+                if needed {
+                    kept.set(*ordinal);
+                }
+                count(packs, entry, needed);
+            }
+            all if !needed => all.iter().for_each(|(_, entry)| count(packs, entry, false)),
+            _ => copied.push(std::mem::take(copies)),
+        }
+        copies.clear();
+    };
+    for kind in [BlobType::Data, BlobType::Tree] {
+        for (ordinal, entry) in index.iter().enumerate().filter(|(_, entry)| entry.kind == kind) {
+            if copies.first().is_some_and(|(_, first)| first.id != entry.id) {
+                finish(&mut copies, packs);
+            }
+            copies.push((ordinal, entry));
+        }
+        finish(&mut copies, packs);
+    }
+    for copies in copied {
+        let worth = |number: u32| {
+            let pack = packs.get(number as usize).cloned().unwrap_or_default();
+            (pack.is_sound(), pack.unused_blobs == 0, pack.used_bytes)
+        };
+        let best = copies.iter().max_by_key(|(ordinal, entry)| (worth(entry.pack), Reverse(*ordinal)));
+        let best = best.map(|(ordinal, _)| *ordinal);
+        for (ordinal, entry) in &copies {
+            let chosen = best == Some(*ordinal);
+            if chosen {
+                kept.set(*ordinal);
+            } else {
+                summary.blobs_duplicate += 1;
+                summary.bytes_duplicate += u64::from(entry.extent.length);
+            }
+            count(packs, entry, chosen);
+        }
+    }
+    kept
+}
+
+fn count(packs: &mut [Pack], entry: &IndexEntry, used: bool) {
+    if let Some(pack) = packs.get_mut(entry.pack as usize) {
+        pack.count(entry, used);
+    }
+}
+
+fn require_needed(index: &Index, packs: &[Pack]) -> Result<()> {
+    for (id, pack) in index.packs().iter().zip(packs).filter(|(_, pack)| pack.used_blobs > 0) {
+        let cause = match pack.listed_bytes {
+            None => "no such file".to_owned(),
+            Some(listed) if listed != pack.file_bytes => {
+                format!("it has {listed} bytes, by the index it has {}", pack.file_bytes)
+            }
+            Some(_) => continue,
+        };
+        let place = format!("{}/{id}", FileType::Pack.folder());
+        return Err(Error::damaged("a pack that snapshots need is damaged", place, cause)
+            .then("Nothing was changed. Run check to see what else is damaged"));
+    }
+    Ok(())
+}
+
+/// Below this a pack is small, in bytes.
+fn small_bytes(packs: &[Pack], options: &Options) -> u64 {
+    if let Some(bytes) = options.repack_below_bytes {
+        return bytes;
+    }
+    let mut sizes: Vec<u64> = packs.iter().filter_map(|pack| pack.listed_bytes).collect();
+    sizes.sort_unstable();
+    let reached = sizes.get(sizes.len() * 3 / 100).copied().unwrap_or_default();
+    reached.max(SMALL_BYTES_MIN) / 5 * 4
+}
+
+fn must_compress(pack: &Pack, options: &Options, version: u32) -> bool {
+    version >= 2 && pack.has_raw && (pack.has_trees || options.uncompressed)
+}
+
+/// Takes what goes, leaves what stays, returns the candidates for repacking.
+fn sort_out(plan: &mut Plan, packs: &[Pack], small_bytes: u64, options: &Options, version: u32) -> Vec<u32> {
+    let mut candidates = Vec::new();
+    let mut small = Vec::new();
+    for (number, pack) in packs.iter().enumerate() {
+        let number = number as u32;
+        let is_mixed = pack.has_data && pack.has_trees;
+        match (pack.used_blobs, pack.listed_bytes) {
+            (0, None) => {
+                plan.gone_already.push(number);
+                plan.summary.blobs_removed += pack.unused_blobs;
+            }
+            (0, Some(listed)) => {
+                plan.remove.push(number);
+                plan.summary.packs_removed += 1;
+                plan.summary.blobs_removed += pack.unused_blobs;
+                plan.summary.bytes_removed += listed;
+            }
+            _ if options.cacheable_only && pack.is_data() => {}
+            _ if pack.unused_blobs == 0 && !is_mixed && !must_compress(pack, options, version) => {
+                if pack.file_bytes < small_bytes {
+                    small.push(number);
+                }
+            }
+            _ => candidates.push(number),
+        }
+    }
+    if small.len() >= SMALL_PACKS_MIN {
+        candidates.append(&mut small);
+    }
+    candidates
+}
+
+/// Repacks the candidates that are worth most, within the limits.
+fn choose(
+    plan: &mut Plan,
+    packs: &[Pack],
+    candidates: Vec<u32>,
+    small_bytes: u64,
+    options: &Options,
+    version: u32,
+) {
+    let mut candidates: Vec<(u32, &Pack)> =
+        candidates.into_iter().filter_map(|number| Some((number, packs.get(number as usize)?))).collect();
+    candidates.sort_by(|(_, a), (_, b)| {
+        // unused / used, greatest first, without dividing.
+        let by_share = (u128::from(b.unused_bytes) * u128::from(a.used_bytes))
+            .cmp(&(u128::from(a.unused_bytes) * u128::from(b.used_bytes)));
+        let first = |pack: &Pack| (pack.is_data(), pack.bytes() >= small_bytes);
+        first(a).cmp(&first(b)).then(by_share)
+    });
+    let live = || packs.iter().filter(|pack| pack.used_blobs > 0);
+    let used_bytes: u64 = live().map(|pack| pack.used_bytes).sum();
+    let mut unused_bytes: u64 = live().map(|pack| pack.unused_bytes).sum();
+    let unused_bytes_max = match options.unused_max {
+        UnusedMax::Percent(percent) => (percent / (100.0 - percent) * used_bytes as f64) as u64,
+        UnusedMax::Bytes(bytes) => bytes,
+        UnusedMax::Unlimited => u64::MAX,
+    };
+    for (number, pack) in candidates {
+        let fits =
+            options.repack_bytes_max.is_none_or(|most| plan.summary.bytes_repacked + pack.bytes() < most);
+        let wanted = !pack.is_data() || must_compress(pack, options, version) || pack.bytes() < small_bytes;
+        if fits && (wanted || unused_bytes >= unused_bytes_max) {
+            unused_bytes -= pack.unused_bytes;
+            let summary = &mut plan.summary;
+            summary.packs_repacked += 1;
+            summary.blobs_repacked += pack.used_blobs + pack.unused_blobs;
+            summary.bytes_repacked += pack.bytes();
+            summary.blobs_repacked_away += pack.unused_blobs;
+            summary.bytes_repacked_away += pack.unused_bytes;
+            plan.repack.push(number);
+        }
+    }
+    plan.summary.bytes_unused_after = unused_bytes;
+}
+
+fn conclude(summary: &mut PruneSummary, packs: &[Pack]) {
+    let blobs: u64 = packs.iter().map(|pack| pack.used_blobs + pack.unused_blobs).sum();
+    let listed: u64 = packs.iter().filter_map(|pack| pack.listed_bytes).sum();
+    summary.blobs_used = packs.iter().map(|pack| pack.used_blobs).sum();
+    summary.bytes_used = packs.iter().filter(|pack| pack.used_blobs > 0).map(|pack| pack.used_bytes).sum();
+    summary.blobs_remaining = blobs - summary.blobs_removed - summary.blobs_repacked_away;
+    summary.bytes_remaining =
+        listed.saturating_sub(summary.bytes_removed).saturating_sub(summary.bytes_repacked_away);
+    summary.packs_kept = packs.len() as u64 - summary.packs_removed - summary.packs_repacked;
+}

@@ -1,0 +1,355 @@
+//! Copies the needed blobs of packs into new ones, sealed as they are, many packs at once.
+//!
+//! ```text
+//! pack ─ ranges of needed blobs ─ tail of an open pack: copy, open, hash ─ full: upload ─ index
+//! ```
+//! A worker takes a pack at a time, reads it, fills a pack of its own and uploads that, so what is in memory
+//! is bounded by the number of workers. A blob that does not open is read again, alone, from every pack that
+//! the index names; when no copy is right, the run ends, and nothing was deleted. New packs are indexed while
+//! the run goes on: what an interrupted prune has uploaded is used by the next.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::plan::Plan;
+use super::{Context, Options};
+use crate::backend::FileType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::repository::blob::{BlobType, Opener, SealedLength, Sealer};
+use crate::repository::crypto::SEAL_BYTES;
+use crate::repository::index::{self, ByPack, IndexEntry, IndexPack};
+use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
+use crate::repository::{Id, as_damage, damaged_blob, in_parallel_with, missing_blob};
+
+/// Unneeded bytes that are read along rather than asking twice.
+const GAP_BYTES: u64 = 128 << 10;
+/// The most bytes of one request, unless a blob is longer.
+const RANGE_BYTES: u64 = 8 << 20;
+/// The longest sealed chunk: a pack's buffer has room for one beyond the target.
+const TAIL_BYTES: usize = (8 << 20) + (256 << 10);
+/// What a worker takes besides the pack that it fills: a range, an opened and an unpacked chunk, contexts.
+const WORKER_BYTES: u64 = RANGE_BYTES + 3 * (8 << 20) + (4 << 20);
+/// What the program takes besides: code, stacks, the new index on its way.
+const BASE_BYTES: u64 = 24 << 20;
+/// An index file is written when so many blobs wait for one, or after this long.
+const UNINDEXED_BLOBS_MAX: usize = 50_000;
+const UNINDEXED_FOR: Duration = Duration::from_mins(5);
+
+type Builder = PackBuilder<Vec<u8>>;
+
+/// What was written.
+#[derive(Default)]
+pub(super) struct Repacked {
+    /// New packs with their sizes.
+    pub(super) packs: Vec<(Id, u64)>,
+    /// Index files that name some of them.
+    pub(super) indexes: Vec<Id>,
+    /// Those that no index names yet.
+    pub(super) unindexed: Vec<IndexPack>,
+}
+
+struct Repack<'a> {
+    context: &'a Context<'a>,
+    by_pack: &'a ByPack<'a>,
+    plan: &'a Plan,
+    options: &'a Options,
+    /// Packs that are being filled and that no worker holds, of data and of trees.
+    open: [Mutex<Vec<Builder>>; 2],
+    written: Mutex<Written>,
+}
+
+struct Written {
+    repacked: Repacked,
+    unindexed_blobs: usize,
+    since: Duration,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Repacks. When it fails, what was uploaded is indexed, so that the next run need not do it again.
+pub(super) fn repack(
+    context: &Context<'_>,
+    by_pack: &ByPack<'_>,
+    plan: &Plan,
+    options: &Options,
+) -> Result<Repacked> {
+    if plan.repack.is_empty() {
+        return Ok(Repacked::default());
+    }
+    let workers = workers(context, by_pack, options.pack_bytes)?;
+    context.monitor.phase("repacking packs");
+    let progress = context.monitor.progress();
+    progress.files_done.set(0);
+    progress.files_total.set(plan.repack.len() as u64);
+    let since = context.repository.clock().elapsed();
+    let repack = Repack {
+        context,
+        by_pack,
+        plan,
+        options,
+        open: [Mutex::default(), Mutex::default()],
+        written: Mutex::new(Written { repacked: Repacked::default(), unindexed_blobs: 0, since }),
+    };
+    let state = || Ok((context.repository.opener()?, context.repository.sealer()?));
+    let done = in_parallel_with(&plan.repack, workers, state, |(opener, sealer), pack| {
+        repack.one(*pack, opener, sealer)
+    })
+    .and_then(|_| repack.upload_rest());
+    if done.is_err() && context.lock.check().is_ok() {
+        let unindexed = lock(&repack.written).take(since);
+        let _ = repack.write_index(&unindexed);
+    }
+    done?;
+    Ok(repack.written.into_inner().unwrap_or_else(PoisonError::into_inner).repacked)
+}
+
+/// As many as the budget has room for, and the store takes requests.
+fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, pack_bytes: usize) -> Result<usize> {
+    let index = by_pack.index();
+    let index_bytes = index.memory_bytes() + index.len() as u64 * 5 + index.pack_count() as u64 * 100;
+    let each = WORKER_BYTES + pack_bytes as u64;
+    let left = context.memory_bytes.saturating_sub(index_bytes).saturating_sub(BASE_BYTES);
+    if left < each {
+        let (index, budget) = (index_bytes >> 20, context.memory_bytes >> 20);
+        let others = (each + BASE_BYTES) >> 20;
+        return Err(Error::new(ErrorKind::Other, "the memory budget is too small")
+            .because(format!(
+                "the index takes {index} MiB, repacking {others} MiB, the budget is {budget} MiB"
+            ))
+            .then("Raise MOVER_MEMORY or the container's memory limit, or lower RESTIC_PACK_SIZE"));
+    }
+    Ok(context.repository.backend().connections().clamp(1, (left / each) as usize))
+}
+
+impl Repack<'_> {
+    fn one(&self, pack: u32, opener: &mut Opener, sealer: &mut Sealer) -> Result<()> {
+        let id = self.by_pack.index().pack(pack).unwrap_or_default();
+        let entries: Vec<IndexEntry> = self
+            .by_pack
+            .entries(pack)
+            .into_iter()
+            .filter(|(ordinal, _)| self.plan.kept.is_set(*ordinal))
+            .map(|(_, entry)| entry)
+            .collect();
+        for range in ranges(&entries) {
+            self.context.go_on()?;
+            let entries = entries.get(range.entries.clone()).unwrap_or_default();
+            let length = (range.end - range.start) as usize;
+            let read =
+                self.context.repository.backend().read_range(FileType::Pack, &id.hex(), range.start, length);
+            let bytes = read.map_err(Error::from).map_err(as_damage);
+            for entry in entries {
+                let from = (u64::from(entry.extent.offset) - range.start) as usize;
+                let sealed = bytes.as_ref().map_err(Clone::clone).and_then(|bytes| {
+                    let sealed = bytes.get(from..from + entry.extent.length as usize);
+                    sealed.ok_or_else(|| missing_blob(entry.kind, &entry.id))
+                });
+                self.copy(entry, sealed, opener, sealer)?;
+            }
+        }
+        self.context.monitor.progress().files_done.add(1);
+        Ok(())
+    }
+
+    /// Copies a blob from here, or from another pack when it is not what it should be.
+    fn copy(
+        &self,
+        entry: &IndexEntry,
+        sealed: Result<&[u8]>,
+        opener: &mut Opener,
+        sealer: &mut Sealer,
+    ) -> Result<()> {
+        let pack = self.by_pack.index().pack(entry.pack).unwrap_or_default();
+        let copied = sealed.and_then(|sealed| self.append(entry, sealed, &pack, opener, sealer));
+        let Err(mut failure) = copied else { return Ok(()) };
+        if failure.kind != ErrorKind::Damaged {
+            return Err(failure);
+        }
+        for location in self.by_pack.index().locations(entry.kind, &entry.id) {
+            let (offset, length) = (u64::from(location.extent.offset), location.extent.length as usize);
+            let name = location.pack.hex();
+            let read = self.context.repository.backend().read_range(FileType::Pack, &name, offset, length);
+            let other = IndexEntry { extent: location.extent, ..*entry };
+            let copied = read
+                .map_err(Error::from)
+                .map_err(as_damage)
+                .and_then(|sealed: Bytes| self.append(&other, &sealed, &location.pack, opener, sealer));
+            match copied {
+                Ok(()) => {
+                    let (blob, pack) = (entry.id.short(), pack.short());
+                    self.context.monitor.warn(&format!(
+                        "blob {blob} was damaged when it was read from pack {pack}; another reading is right"
+                    ));
+                    return Ok(());
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure.then("Nothing was deleted. Run check to see what else is damaged"))
+    }
+
+    /// Puts a sealed blob to the tail of an open pack and opens it there. A pack that took a bad one is
+    /// dropped back to what it held: the builder counts a blob only when this succeeds.
+    fn append(
+        &self,
+        entry: &IndexEntry,
+        sealed: &[u8],
+        pack: &Id,
+        opener: &mut Opener,
+        sealer: &mut Sealer,
+    ) -> Result<()> {
+        let random = self.context.repository.random();
+        let plain_length = entry.extent.plain_length;
+        let damaged = |cause: &dyn std::fmt::Display| damaged_blob(entry.kind, &entry.id, pack, cause);
+        let compress = plain_length.is_none()
+            && (entry.kind == BlobType::Tree || self.options.uncompressed)
+            && self.context.repository.config().version >= 2;
+        let open = self.open(entry.kind);
+        let held = lock(open).pop();
+        let mut builder = held
+            .unwrap_or_else(|| PackBuilder::new(entry.kind, vec![0; self.options.pack_bytes + TAIL_BYTES]));
+        let mut plain = Vec::new();
+        let appended = if compress {
+            opener.open(&entry.id, sealed, None, &mut plain).map_err(|cause| damaged(&cause)).and_then(|()| {
+                let room = Sealer::bound(plain.len());
+                builder
+                    .append(entry.id, room, |tail| sealer.seal(entry.kind, &entry.id, &plain, tail, random))
+            })
+        } else {
+            builder.append(entry.id, sealed.len(), |tail| {
+                let place = tail.get_mut(..sealed.len()).unwrap_or_default();
+                place.copy_from_slice(sealed);
+                opener.open(&entry.id, place, plain_length, &mut plain).map_err(|cause| damaged(&cause))?;
+                Ok(SealedLength { length: sealed.len() as u32, plain_length })
+            })
+        };
+        if builder.len() >= self.options.pack_bytes || is_header_full(&builder) {
+            self.upload(builder)?;
+        } else {
+            lock(open).push(builder);
+        }
+        appended.map(|_| ())
+    }
+
+    fn open(&self, kind: BlobType) -> &Mutex<Vec<Builder>> {
+        let [data, trees] = &self.open;
+        if kind == BlobType::Data { data } else { trees }
+    }
+
+    fn upload(&self, builder: Builder) -> Result<()> {
+        if builder.is_empty() {
+            return Ok(());
+        }
+        let Context { repository, .. } = self.context;
+        let pack = builder.finish(repository.cipher(), repository.random())?;
+        repository.backend().write(FileType::Pack, &pack.id.hex(), &pack.bytes)?;
+        let due = {
+            let mut written = lock(&self.written);
+            written.repacked.packs.push((pack.id, pack.bytes.len() as u64));
+            written.unindexed_blobs += pack.blobs.len();
+            written.repacked.unindexed.push(IndexPack { id: pack.id, blobs: pack.blobs });
+            let now = repository.clock().elapsed();
+            let is_due = written.unindexed_blobs >= UNINDEXED_BLOBS_MAX
+                || now.saturating_sub(written.since) >= UNINDEXED_FOR;
+            is_due.then(|| written.take(now))
+        };
+        due.map_or(Ok(()), |packs| {
+            self.context.lock.check()?;
+            self.write_index(&packs)
+        })
+    }
+
+    fn write_index(&self, packs: &[IndexPack]) -> Result<()> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let id = self.context.repository.write_unpacked(FileType::Index, &index::encode(packs))?;
+        lock(&self.written).repacked.indexes.push(id);
+        Ok(())
+    }
+
+    /// The partly filled packs, joined where they fit into one.
+    fn upload_rest(&self) -> Result<()> {
+        for open in &self.open {
+            let mut builders = std::mem::take(&mut *lock(open));
+            builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
+            let mut joined: Vec<Builder> = Vec::new();
+            for builder in builders {
+                match joined.iter_mut().find(|open| open.has_room_for(&builder, self.options.pack_bytes)) {
+                    Some(open) => open.append_all(builder)?,
+                    None => joined.push(builder),
+                }
+            }
+            joined.into_iter().try_for_each(|builder| self.upload(builder))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_header_full(builder: &Builder) -> bool {
+    builder.header_bytes() + ENTRY_PACKED_BYTES + SEAL_BYTES > HEADER_BYTES_MAX
+}
+
+impl Written {
+    fn take(&mut self, now: Duration) -> Vec<IndexPack> {
+        self.since = now;
+        self.unindexed_blobs = 0;
+        std::mem::take(&mut self.repacked.unindexed)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Range {
+    start: u64,
+    end: u64,
+    entries: std::ops::Range<usize>,
+}
+
+/// Cuts the entries of a pack, sorted by offset, into requests.
+fn ranges(entries: &[IndexEntry]) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    for (place, entry) in entries.iter().enumerate() {
+        let start = u64::from(entry.extent.offset);
+        let end = start + u64::from(entry.extent.length);
+        match ranges.last_mut() {
+            Some(last) if start <= last.end + GAP_BYTES && end.max(last.end) - last.start <= RANGE_BYTES => {
+                last.end = last.end.max(end);
+                last.entries.end = place + 1;
+            }
+            _ => ranges.push(Range { start, end, entries: place..place + 1 }),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::blob::Extent;
+
+    fn entry(offset: u64, length: u64) -> IndexEntry {
+        let extent = Extent { offset: offset as u32, length: length as u32, plain_length: None };
+        IndexEntry { id: Id::of(&offset.to_le_bytes()), kind: BlobType::Data, pack: 0, extent }
+    }
+
+    #[test]
+    fn what_lies_close_together_is_one_request_up_to_a_size() {
+        let half = RANGE_BYTES / 2;
+        let entries = [
+            entry(10, 100),
+            entry(110 + GAP_BYTES, 5),
+            entry(200 + 2 * GAP_BYTES, half),
+            entry(200 + 2 * GAP_BYTES + half, half),
+            entry(1 << 30, 2 * RANGE_BYTES),
+        ];
+        let places: Vec<_> = ranges(&entries).into_iter().map(|range| range.entries).collect();
+        assert_eq!(places, [0..3, 3..4, 4..5]);
+        assert!(ranges(&[]).is_empty());
+        let all = ranges(&entries);
+        assert_eq!(all.first().map(|range| (range.start, range.end)), Some((10, 200 + 2 * GAP_BYTES + half)));
+    }
+}

@@ -1,0 +1,103 @@
+//! The same history, pruned by restic and by us: what is left differs by less than a hundredth.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+use volmover::ops;
+use volmover::ops::prune::{PruneOptions, UnusedMax};
+
+use crate::support::fixture::copy_folder;
+use crate::support::listing;
+use crate::support::mover::{self, Mover};
+use crate::support::restic::{REFEREES, Restic};
+use crate::support::source;
+
+const MIB: usize = 1 << 20;
+
+/// Twelve states of a folder, of which the last three are kept; the lists of these.
+fn history(restic: &Restic, folder: &Path) -> Vec<String> {
+    let mut lists = Vec::new();
+    for round in 0..12_u64 {
+        for number in 0..10_u64 {
+            if round == 0 || (number + round) % 4 == 0 {
+                let bytes = source::random_bytes(round * 100 + number, 400_000 + 90_000 * number as usize);
+                fs::write(folder.join(format!("file-{number}")), bytes).unwrap();
+            }
+        }
+        let small = folder.join(format!("folder-{}", round % 5));
+        fs::create_dir_all(&small).unwrap();
+        for number in 0..20 {
+            let text = source::content(source::Content::Text, round * 50 + number, 3000);
+            fs::write(small.join(format!("small-{number}")), text).unwrap();
+        }
+        restic.backup(folder, &[]);
+        lists.push(listing::list(folder));
+    }
+    restic.ok(&["forget", "--keep-last", "3"]);
+    lists.split_off(9)
+}
+
+fn data_bytes(repository: &Path) -> u64 {
+    let mut bytes = 0;
+    for folder in fs::read_dir(repository.join("data")).unwrap() {
+        for pack in fs::read_dir(folder.unwrap().path()).unwrap() {
+            bytes += pack.unwrap().metadata().unwrap().len();
+        }
+    }
+    bytes
+}
+
+#[test]
+fn the_same_limits_leave_the_same() {
+    let limits: [(&[&str], PruneOptions); 6] = {
+        let ours = PruneOptions { repack_below_bytes: None, ..mover::prune_options(4 * MIB) };
+        let unused = |unused_max| PruneOptions { unused_max, ..ours.clone() };
+        [
+            (&[], unused(UnusedMax::Percent(5.0))),
+            (&["--max-unused", "0"], unused(UnusedMax::Bytes(0))),
+            (&["--max-unused", "20%"], unused(UnusedMax::Percent(20.0))),
+            (&["--max-unused", "unlimited"], unused(UnusedMax::Unlimited)),
+            (
+                &["--max-unused", "0", "--max-repack-size", "9M"],
+                PruneOptions { repack_bytes_max: Some(9 << 20), ..unused(UnusedMax::Bytes(0)) },
+            ),
+            (
+                &["--repack-smaller-than", "3M"],
+                PruneOptions { repack_below_bytes: Some(3 << 20), ..unused(UnusedMax::Percent(5.0)) },
+            ),
+        ]
+    };
+    for version in [2, 1] {
+        let (folder, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        mover::create(repository.path(), version);
+        let Some(restic) = Restic::on(REFEREES[0], repository.path()) else { return };
+        let lists = history(&restic.with("RESTIC_PACK_SIZE", "4"), folder.path());
+        for (arguments, options) in &limits {
+            let copies = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+            copies.iter().for_each(|copy| copy_folder(repository.path(), copy.path()));
+            let [theirs, ours] = copies
+                .each_ref()
+                .map(|copy| Restic::on(REFEREES[0], copy.path()).unwrap().with("RESTIC_PACK_SIZE", "4"));
+            theirs.ok(&[&["prune"], *arguments].concat());
+            let mover = Mover::open(copies[1].path()).unwrap();
+            let summary = ops::prune::run(&mover.session(), options).unwrap();
+            let [theirs_bytes, ours_bytes] = copies.each_ref().map(|copy| data_bytes(copy.path()));
+            let before = data_bytes(repository.path());
+            assert!(
+                ours_bytes.abs_diff(theirs_bytes) * 100 <= theirs_bytes,
+                "version {version}, {arguments:?}: {before} → restic {theirs_bytes}, ours {ours_bytes}: {summary:?}"
+            );
+            ours.check();
+            let ids = mover.snapshot_ids();
+            for (id, list) in ids.iter().zip(&lists) {
+                listing::assert_same(list, &mover.restored(id), "after our prune");
+            }
+            // restic finds nothing left to do that we left undone, under no limit at all.
+            if arguments.contains(&"0") && arguments.len() == 2 {
+                let said = ours.ok(&["prune", "--dry-run", "--max-unused", "0"]);
+                assert!(said.contains("total prune:           0 blobs / 0 B"), "{said}");
+            }
+        }
+    }
+}

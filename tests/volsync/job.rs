@@ -1,0 +1,225 @@
+//! The container of a Job, as VolSync 0.16 makes it: arguments, variables, mounts, security context.
+//!
+//! Nothing here is what a test would like to have: a Job carries what the operator's own code puts into it, and a
+//! test says only what a user writes into the ReplicationSource, the ReplicationDestination and their Secret.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::log::Verdict;
+use crate::support::fixture::PASSWORD;
+use crate::support::is_root;
+use crate::way::{self, Ran};
+
+/// The user of the image.
+pub const IMAGE_USER: (u32, u32) = (65534, 65534);
+
+/// The security context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// No `moverSecurityContext`: the image's user.
+    Default,
+    /// `runAsUser` and `runAsGroup`.
+    User(u32, u32),
+    /// The namespace is annotated `volsync.backube/privileged-movers`.
+    Privileged,
+}
+
+impl Security {
+    /// User and group of the process.
+    pub fn user(self) -> (u32, u32) {
+        match self {
+            Self::Default => IMAGE_USER,
+            Self::User(uid, gid) => (uid, gid),
+            Self::Privileged => (0, 0),
+        }
+    }
+
+    /// The capabilities that are not dropped.
+    pub fn capabilities(self) -> &'static [&'static str] {
+        if self == Self::Privileged { &["DAC_OVERRIDE", "CHOWN", "FOWNER"] } else { &[] }
+    }
+}
+
+/// A folder of this machine in the container.
+#[derive(Debug, Clone)]
+pub struct Mount {
+    pub source: PathBuf,
+    pub at: String,
+    pub read_only: bool,
+}
+
+/// One container of a Job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub operations: Vec<String>,
+    pub environment: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    pub security: Security,
+    /// Whether it reaches the network of this machine.
+    pub network: bool,
+    pub host: String,
+    pub memory: Option<&'static str>,
+}
+
+impl Job {
+    fn new(direction: &str, operations: &str, data: &Path) -> Self {
+        let set = [
+            ("FORGET_OPTIONS", "--keep-last 1"),
+            ("DATA_DIR", "/data"),
+            ("RESTIC_CACHE_DIR", "/cache"),
+            ("SELECT_PREVIOUS", "0"),
+            ("RESTORE_AS_OF", ""),
+            ("RESTORE_OPTIONS", ""),
+            ("PRIVILEGED_MOVER", "0"),
+            ("RESTIC_PASSWORD", PASSWORD),
+        ];
+        Self {
+            operations: operations.split_whitespace().map(str::to_owned).collect(),
+            environment: set.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            mounts: Vec::new(),
+            security: Security::Default,
+            network: false,
+            host: format!("volsync-{direction}-app-x7k2p"),
+            memory: None,
+        }
+        .mount(data, "/data")
+    }
+
+    /// Of a ReplicationSource, e.g. with `backup` or `unlock backup prune`.
+    pub fn source(operations: &str, data: &Path) -> Self {
+        Self::new("src", operations, data)
+    }
+
+    /// Of a ReplicationDestination.
+    pub fn destination(data: &Path) -> Self {
+        Self::new("dst", "restore", data)
+    }
+
+    /// With a variable of the Secret, or with another value of a variable.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Without a variable.
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// With `moverVolumes`, or another mount of the operator's.
+    pub fn mount(mut self, source: &Path, at: &str) -> Self {
+        self.mounts.push(Mount { source: source.to_owned(), at: at.to_owned(), read_only: false });
+        self
+    }
+
+    /// On a store.
+    pub fn on(self, place: &dyn Store) -> Self {
+        place.add_to(self)
+    }
+
+    pub fn security(mut self, security: Security) -> Self {
+        self.security = security;
+        let privileged = if security == Security::Privileged { "1" } else { "0" };
+        self.with("PRIVILEGED_MOVER", privileged)
+    }
+
+    /// Runs it, whatever comes of it.
+    pub fn run(&self) -> Ran {
+        way::run(self)
+    }
+
+    /// Runs it as the operator does, which is content; returns the lines that it shows.
+    #[track_caller]
+    pub fn succeeds(&self) -> String {
+        match self.run().judged() {
+            Verdict::Succeeded(lines) => lines,
+            Verdict::Failed(tail) => panic!("{:?} failed:\n{tail}", self.operations),
+        }
+    }
+
+    /// Runs it as the operator does, which sees it fail; returns what it shows.
+    #[track_caller]
+    pub fn fails(&self, code: i32) -> String {
+        let ran = self.run();
+        assert_eq!(ran.code, code, "{}", ran.log);
+        match ran.judged() {
+            Verdict::Failed(tail) => tail,
+            Verdict::Succeeded(lines) => panic!("{:?} succeeded:\n{lines}", self.operations),
+        }
+    }
+}
+
+/// Where the repository is.
+pub trait Store {
+    /// The job with what its Secret and `moverVolumes` say of the store.
+    fn add_to(&self, job: Job) -> Job;
+    /// The same for restic on this machine: the URL and variables.
+    fn for_restic(&self) -> (String, Vec<(String, String)>);
+}
+
+/// A folder that is mounted, as NFS and CephFS are.
+pub struct Mounted {
+    folder: TempDir,
+}
+
+impl Mounted {
+    pub fn new() -> Self {
+        Self { folder: open_folder() }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("app")
+    }
+
+    /// How many files stand in a folder of the repository.
+    pub fn count(&self, folder: &str) -> usize {
+        fs::read_dir(self.path().join(folder)).map_or(0, Iterator::count)
+    }
+}
+
+impl Store for Mounted {
+    fn add_to(&self, job: Job) -> Job {
+        job.mount(self.folder.path(), "/mnt/repository").with("RESTIC_REPOSITORY", "/mnt/repository/app")
+    }
+
+    fn for_restic(&self) -> (String, Vec<(String, String)>) {
+        (self.path().to_str().unwrap().to_owned(), Vec::new())
+    }
+}
+
+/// A folder that every user may write to.
+pub fn open_folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    folder
+}
+
+/// A volume that belongs to a user, as one with an `fsGroup` does.
+pub fn volume_of((uid, gid): (u32, u32)) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
+    if is_root() {
+        chown(folder.path(), Some(uid), Some(gid)).unwrap();
+    }
+    folder
+}
+
+/// Gives everything below a folder to a user.
+pub fn give(folder: &Path, (uid, gid): (u32, u32)) {
+    if !is_root() {
+        return;
+    }
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid)).unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            give(&entry.path(), (uid, gid));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The mover as VolSync's operator runs it: its Jobs, their container, its reading of the log.
+//!
+//! `job` makes the container of a Job as the operator does, `way` runs it, `log` reads what it printed as the
+//! operator does. With a Docker Engine that answers, every mover runs in a container with the Job's security
+//! context: the image that `VOLMOVER_IMAGE` names, else one made of the program under test and its libraries.
+//! Without an engine it is a plain process under the same user and capabilities, and a line says so;
+//! `VOLMOVER_REQUIRE_PEERS=1` makes that a failure.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::doc_markdown, reason = "the names of Kubernetes' objects")]
+#![allow(clippy::format_collect, reason = "short texts")]
+#![allow(unreachable_pub, reason = "modules of a binary")]
+
+mod docker_run;
+mod image;
+mod job;
+mod log;
+mod minio;
+mod peers;
+mod quirks;
+mod rights;
+mod scenarios;
+mod secrets;
+mod signals;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/tls.rs"]
+mod tls;
+mod way;

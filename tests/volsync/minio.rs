@@ -1,0 +1,107 @@
+//! A `MinIO` for movers: http, or https with a certificate of a private authority.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::job::{Job, Store};
+use crate::support::children::Running;
+use crate::support::peer;
+use crate::tls::Authority;
+
+const USER: &str = "mover";
+const SECRET: &str = "mover-secret";
+
+/// A server with no bucket.
+pub struct Minio {
+    port: u16,
+    folder: TempDir,
+    is_secure: bool,
+    _server: Running,
+}
+
+impl Minio {
+    /// Starts one; `None` where the program is missing and not required.
+    pub fn start(is_secure: bool) -> Option<Self> {
+        let program = peer("minio")?;
+        let folder = TempDir::new().unwrap();
+        let certificates = folder.path().join("certificates");
+        fs::create_dir(&certificates).unwrap();
+        if is_secure {
+            let authority = Authority::new("private");
+            let (leaf, key) = authority.leaf(&["127.0.0.1", "localhost"]);
+            fs::write(certificates.join("public.crt"), leaf.pem()).unwrap();
+            fs::write(certificates.join("private.key"), key.serialize_pem()).unwrap();
+            fs::write(folder.path().join("ca.crt"), &authority.pem).unwrap();
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(program);
+        command
+            .arg("server")
+            .arg(folder.path().join("data"))
+            .arg("--quiet")
+            .arg("--certs-dir")
+            .arg(&certificates);
+        command.args(["--address", &format!("127.0.0.1:{port}"), "--console-address", "127.0.0.1:0"]);
+        command.env("MINIO_ROOT_USER", USER).env("MINIO_ROOT_PASSWORD", SECRET).env("HOME", folder.path());
+        let server = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let start = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_mins(1), "MinIO does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(Self { port, folder, is_secure, _server: server })
+    }
+
+    /// The certificate of the authority.
+    fn authority(&self) -> Option<&Path> {
+        self.is_secure.then(|| self.folder.path())
+    }
+
+    /// A repository in a bucket that may not exist yet.
+    pub fn place<'a>(&'a self, path: &'a str) -> InMinio<'a> {
+        InMinio { minio: self, path }
+    }
+}
+
+/// A repository in it.
+pub struct InMinio<'a> {
+    minio: &'a Minio,
+    path: &'a str,
+}
+
+impl InMinio<'_> {
+    fn url(&self) -> String {
+        let scheme = if self.minio.is_secure { "https" } else { "http" };
+        // By name: the program in the container finds it by /etc/hosts.
+        format!("s3:{scheme}://localhost:{}/{}", self.minio.port, self.path)
+    }
+}
+
+impl Store for InMinio<'_> {
+    fn add_to(&self, mut job: Job) -> Job {
+        job.network = true;
+        job = job.with("RESTIC_REPOSITORY", &self.url());
+        job = job.with("AWS_ACCESS_KEY_ID", USER).with("AWS_SECRET_ACCESS_KEY", SECRET);
+        match self.minio.authority() {
+            None => job,
+            Some(folder) => {
+                job.mount(&folder.join("ca.crt"), "/customCA/ca.crt").with("CUSTOM_CA", "/customCA/ca.crt")
+            }
+        }
+    }
+
+    fn for_restic(&self) -> (String, Vec<(String, String)>) {
+        let mut variables = vec![
+            ("AWS_ACCESS_KEY_ID".to_owned(), USER.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET.to_owned()),
+        ];
+        if let Some(folder) = self.minio.authority() {
+            variables.push(("RESTIC_CACERT".to_owned(), folder.join("ca.crt").to_str().unwrap().to_owned()));
+        }
+        (self.url(), variables)
+    }
+}

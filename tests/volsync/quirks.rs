@@ -1,0 +1,187 @@
+//! The quirks of the original mover, a row of the contract each, and what this one does instead.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::job::{Job, Mounted, Security, Store, volume_of};
+use crate::peers::restic;
+use crate::scenarios::{KEEP, saved_listing, volume, volumes_can_be_given};
+use crate::support::listing::{assert_same, list};
+
+fn source(place: &dyn Store, volume: &tempfile::TempDir) -> Job {
+    Job::source("backup", volume.path()).on(place).with("FORGET_OPTIONS", KEEP)
+}
+
+fn destination(place: &dyn Store) -> (tempfile::TempDir, Job) {
+    let target = volume_of(Security::Default.user());
+    let job = Job::destination(target.path()).on(place);
+    (target, job)
+}
+
+#[test]
+fn an_empty_source_creates_nothing() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, empty) = (Mounted::new(), volume_of(Security::Default.user()));
+    fs::create_dir(empty.path().join("lost+found")).unwrap();
+    let shown = source(&place, &empty).succeeds();
+    assert!(shown.starts_with("== Directory is empty skipping backup ===\n"), "{shown}");
+    assert!(!place.path().exists());
+    let tail = source(&place, &empty).with("MOVER_ON_EMPTY", "fail").fails(24);
+    assert!(tail.ends_with('\n') && tail.contains("\nFatal: the source is empty: "), "{tail}");
+}
+
+#[test]
+fn a_missing_repository_is_created_on_restore_loudly() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let place = Mounted::new();
+    let (_target, job) = destination(&place);
+    let tail = job.clone().with("MOVER_ON_MISSING", "fail").fails(10);
+    assert!(tail.contains("Fatal: repository does not exist: ") && !place.path().exists(), "{tail}");
+    let ran = job.run();
+    assert_eq!(ran.code, 0, "{}", ran.log);
+    assert!(ran.log.contains("=== Initialize Dir ===\ncreated restic repository "), "{}", ran.log);
+    assert!(ran.log.contains("Warning: there was no repository to restore from"), "{}", ran.log);
+}
+
+#[test]
+fn a_malformed_time_or_number_restores_nothing() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    source(&place, &volume).succeeds();
+    let (target, job) = destination(&place);
+    fs::write(target.path().join("standing"), "stays").unwrap();
+    let before = list(target.path());
+    for (variable, value) in [
+        ("RESTORE_AS_OF", "yesterday"),
+        ("RESTORE_AS_OF", "2026-13-01T00:00:00Z"),
+        ("SELECT_PREVIOUS", "-1"),
+        ("RESTORE_OPTIONS", "--target /"),
+    ] {
+        let tail = job.clone().with(variable, value).fails(2);
+        assert!(tail.contains(variable) && tail.starts_with("Fatal: "), "{tail}");
+        assert_same(&before, &list(target.path()), variable);
+    }
+}
+
+#[test]
+fn what_fails_is_said_last() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let place = Mounted::new();
+    let (_target, job) = destination(&place);
+    fs::create_dir_all(place.path()).unwrap();
+    fs::write(place.path().join("config"), "no config").unwrap();
+    let tail = job.clone().fails(21);
+    assert!(tail.lines().last().unwrap().starts_with("Fatal: "), "{tail}");
+    for variable in ["RESTIC_PASSWORD", "RESTIC_REPOSITORY"] {
+        let tail = job.clone().without(variable).fails(2);
+        assert!(tail.starts_with("Fatal: ") && tail.contains(variable), "{tail}");
+    }
+    let mut unknown = job;
+    unknown.operations = vec!["resotre".to_owned()];
+    let tail = unknown.fails(2);
+    assert!(tail.starts_with("Fatal: unknown operation: resotre. Did you mean restore?"), "{tail}");
+}
+
+#[test]
+fn host_and_path_must_match() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    source(&place, &volume).with("MOVER_HOST", "otherhost").succeeds();
+    source(&place, &volume).with("MOVER_PATH", "/data2").succeeds();
+    let (target, job) = destination(&place);
+    let ran = job.run();
+    assert_eq!(ran.code, 0, "{}", ran.log);
+    // Nothing eligible says what there is.
+    for text in ["No eligible snapshots found", "otherhost", "/data2"] {
+        assert!(ran.log.contains(text), "{text}: {}", ran.log);
+    }
+    assert_eq!(list(target.path()), "");
+}
+
+#[test]
+fn a_partial_backup_does_not_pile_up_snapshots() {
+    if !volumes_can_be_given() || !crate::support::is_root() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let closed = volume.path().join("closed");
+    fs::write(&closed, "root's").unwrap();
+    fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let job = source(&place, &volume);
+    for _ in 0..3 {
+        let tail = job.fails(3);
+        assert!(tail.contains("\nFatal: the snapshot is partial: "), "{tail}");
+        assert_eq!((place.count("snapshots"), place.count("locks")), (1, 0));
+    }
+    let ran = job.with("MOVER_PARTIAL", "accept").run();
+    assert_eq!(ran.code, 0, "{}", ran.log);
+}
+
+#[test]
+fn lost_and_found_is_left_out_at_the_root_alone() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let nested = volume.path().join("folder/lost+found");
+    fs::create_dir(&nested).unwrap();
+    fs::write(nested.join("kept"), "kept").unwrap();
+    crate::job::give(volume.path(), Security::Default.user());
+    source(&place, &volume).succeeds();
+    let (target, job) = destination(&place);
+    job.succeeds();
+    assert!(target.path().join("folder/lost+found/kept").exists());
+    assert!(!target.path().join("lost+found").exists());
+}
+
+#[test]
+fn snapshots_of_one_second_are_told_apart() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let mut listings = Vec::new();
+    for round in 0..3 {
+        fs::write(volume.path().join("text"), format!("round {round}")).unwrap();
+        source(&place, &volume).succeeds();
+        listings.push(saved_listing(volume.path()));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for (previous, expected) in listings.iter().rev().enumerate() {
+        let (target, job) = destination(&place);
+        job.with("SELECT_PREVIOUS", &previous.to_string()).succeeds();
+        assert_same(expected, &list(target.path()), &format!("previous {previous}"));
+    }
+}
+
+#[test]
+fn a_killed_mover_s_lock_does_not_stop_the_next() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let place = Mounted::new();
+    let Some(restic) = restic("restic-0.18", &place) else { return };
+    let volume = volume(Security::Default.user());
+    source(&place, &volume).succeeds();
+    let slow = source(&place, &volume).with("MOVER_LIMIT_UPLOAD", "1");
+    fs::write(volume.path().join("large"), crate::support::source::random_bytes(9, 8 << 20)).unwrap();
+    crate::job::give(volume.path(), Security::Default.user());
+    let mover = crate::way::Mover::start(&slow);
+    crate::support::children::wait_until("its lock", || place.count("locks") == 1);
+    mover.signal(rustix::process::Signal::KILL);
+    assert_ne!(mover.finish().code, 0);
+    assert_eq!(place.count("locks"), 1, "a killed process cannot give its lock back");
+    source(&place, &volume).succeeds();
+    restic.ok(&["unlock", "--remove-all"]);
+    restic.check();
+}

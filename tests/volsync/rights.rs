@@ -1,0 +1,78 @@
+//! What a mover may do is decided by its capabilities, not by its user.
+
+use std::fs;
+
+use crate::job::{Job, Mounted, Security, Store, volume_of};
+use crate::scenarios::{KEEP, saved_listing, volume, volumes_can_be_given};
+use crate::support::listing::{assert_same, list};
+use crate::support::{is_root, skipped};
+
+/// A backup by a privileged mover of a volume with files of several owners.
+fn of_several_owners(place: &dyn Store) -> String {
+    let volume = volume((1001, 2002));
+    std::os::unix::fs::chown(volume.path().join("folder/large"), Some(3003), Some(4004)).unwrap();
+    let job = Job::source("backup", volume.path()).on(place).security(Security::Privileged);
+    job.with("FORGET_OPTIONS", KEEP).succeeds();
+    saved_listing(volume.path())
+}
+
+#[test]
+fn a_privileged_mover_restores_owners() {
+    if !is_root() {
+        return skipped("owners: only root can set them");
+    }
+    let place = Mounted::new();
+    let expected = of_several_owners(&place);
+    let target = volume_of((1001, 2002));
+    let ran = Job::destination(target.path()).on(&place).security(Security::Privileged).run();
+    assert!(ran.code == 0 && !ran.log.contains("Warning"), "{}", ran.log);
+    assert_same(&expected, &list(target.path()), "the restored volume");
+}
+
+#[test]
+fn others_restore_all_but_the_owners_and_say_so_once() {
+    if !is_root() {
+        return skipped("owners: only root can set them");
+    }
+    let place = Mounted::new();
+    let expected = of_several_owners(&place);
+    for security in [Security::User(0, 0), Security::Default, Security::User(1234, 5678)] {
+        let target = volume_of(security.user());
+        let ran = Job::destination(target.path()).on(&place).security(security).run();
+        assert_eq!(ran.code, 0, "{}", ran.log);
+        assert_eq!(ran.log.matches("Warning: ").count(), 1, "{}", ran.log);
+        assert!(ran.log.contains("CAP_CHOWN"), "{}", ran.log);
+        let (uid, gid) = security.user();
+        let owner = format!("{uid}:{gid}");
+        let expected = expected.replace("1001:2002", &owner).replace("3003:4004", &owner);
+        assert_same(&expected, &list(target.path()), &owner);
+    }
+}
+
+#[test]
+fn a_mover_that_is_called_privileged_and_is_not_says_so() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let ran = Job::source("backup", volume.path()).on(&place).with("PRIVILEGED_MOVER", "1").run();
+    assert_eq!(ran.code, 0, "{}", ran.log);
+    let warning = "Warning: PRIVILEGED_MOVER is set, but this process lacks CHOWN, DAC_OVERRIDE, FOWNER: ";
+    assert!(ran.log.contains(warning), "{}", ran.log);
+}
+
+#[test]
+fn a_privileged_mover_reads_what_is_closed_to_others() {
+    if !is_root() {
+        return skipped("other owners: only root can make them");
+    }
+    let (place, volume) = (Mounted::new(), volume((1001, 2002)));
+    fs::set_permissions(
+        volume.path().join("folder/deep"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    let job = Job::source("backup", volume.path()).on(&place).with("FORGET_OPTIONS", KEEP);
+    job.clone().security(Security::Privileged).succeeds();
+    job.security(Security::User(0, 0)).fails(1);
+}

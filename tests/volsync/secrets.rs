@@ -1,0 +1,102 @@
+//! No secret in anything that is seen: the log at every level, failures of each kind, the command line.
+
+use std::fs;
+
+use crate::job::{Job, Mounted, Security, volume_of};
+use crate::minio::Minio;
+use crate::scenarios::{volume, volumes_can_be_given};
+use crate::support::children::wait_until;
+use crate::way::{Mover, Ran};
+
+/// The mark of all secrets here.
+const MARK: &str = "Gehe1m";
+
+fn hushed(job: Job) -> Job {
+    let secrets = [
+        "RESTIC_PASSWORD",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "RESTIC_REST_PASSWORD",
+        "OS_PASSWORD",
+        "B2_ACCOUNT_KEY",
+        "AZURE_ACCOUNT_KEY",
+        "RCLONE_CONFIG_X_PASS",
+    ];
+    let job = secrets.iter().fold(job, |job, name| job.with(name, &format!("{MARK}-{name}")));
+    job.with("HTTPS_PROXY", &format!("http://user:{MARK}@127.0.0.1:9")).with("NO_PROXY", "localhost")
+}
+
+#[track_caller]
+fn assert_hushed(ran: &Ran, code: i32) {
+    assert_eq!(ran.code, code, "{}", ran.log);
+    let told: Vec<&str> = ran.log.lines().filter(|line| line.contains(MARK)).collect();
+    assert!(told.is_empty(), "{told:?}");
+    if code != 0 {
+        assert!(ran.log.lines().last().unwrap().starts_with("Fatal: "), "{}", ran.log);
+    }
+}
+
+/// Runs it as it is, as VolSync's debug mover, and with all that the log has.
+#[track_caller]
+fn says_nothing(job: &Job, code: i32) {
+    for (name, value) in [("MOVER_LOG", ""), ("DEBUG_MOVER", "1"), ("MOVER_LOG", "trace")] {
+        assert_hushed(&job.clone().with(name, value).run(), code);
+    }
+}
+
+#[test]
+fn failures_of_each_kind_tell_no_secret() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let backup = hushed(Job::source("backup", volume.path()).on(&place)).without("FORGET_OPTIONS");
+    says_nothing(&backup, 0);
+    let target = volume_of(Security::Default.user());
+    let restore = hushed(Job::destination(target.path()).on(&place));
+    says_nothing(&restore, 0);
+    says_nothing(&restore.clone().with("RESTIC_PASSWORD", &format!("{MARK}-wrong")), 12);
+    says_nothing(&restore.clone().with("RESTORE_AS_OF", "never"), 2);
+    says_nothing(
+        &restore.clone().with("RESTIC_REPOSITORY", &format!("rest:http://u:{MARK}@localhost:9/")),
+        2,
+    );
+    says_nothing(
+        &restore.clone().with("RESTIC_REPOSITORY", "/mnt/repository/no").with("MOVER_ON_MISSING", "fail"),
+        10,
+    );
+    fs::write(place.path().join("config"), "damaged").unwrap();
+    says_nothing(&restore, 21);
+}
+
+#[test]
+fn a_store_that_denies_tells_no_secret() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let Some(minio) = Minio::start(false) else { return };
+    let place = minio.place("bucket/app");
+    let target = volume_of(Security::Default.user());
+    says_nothing(&hushed(Job::destination(target.path()).on(&place)), 23);
+}
+
+#[test]
+fn the_command_line_holds_no_secret() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let job = hushed(Job::source("backup", volume.path()).on(&place)).without("FORGET_OPTIONS");
+    let mover = Mover::start(&job.with("MOVER_LIMIT_UPLOAD", "1"));
+    wait_until("its lock", || place.count("locks") == 1);
+    let mut read = 0;
+    for process in fs::read_dir("/proc").unwrap() {
+        let Ok(line) = fs::read(process.unwrap().path().join("cmdline")) else { continue };
+        read += 1;
+        assert!(!String::from_utf8_lossy(&line).contains(MARK), "{}", String::from_utf8_lossy(&line));
+    }
+    assert!(read > 1);
+    mover.signal(rustix::process::Signal::TERM);
+    assert_hushed(&mover.finish(), 143);
+}
