@@ -2,10 +2,10 @@
 //!
 //! A failure prints its seed; `FORGET_SEED=<seed>` runs that list alone.
 
-use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
+use std::fmt::Write;
 use volmover::repository::snapshot::Snapshot;
 
 use super::lists::{List, snapshot};

@@ -18,7 +18,7 @@ fn locks(repository: &Path) -> usize {
     count(&repository.join("locks"))
 }
 
-/// What begins an operation, on a repository, into a target.
+/// An operation on a repository, and its target if it needs one.
 type Begin = fn(&World, &Path, &Path) -> Command;
 
 /// Ten moments of each, a hundred in CI: SIGTERM, wherever it meets the run, leaves no lock.

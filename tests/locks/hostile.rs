@@ -162,7 +162,7 @@ fn every_wait_ends_with_the_run() {
 #[test]
 fn the_loss_of_an_exclusive_lock_is_noticed_between_two_refreshes() {
     let world = World::new();
-    let options = LockOptions { refresh: 20 * MINUTE / 1200, ..lock_options() };
+    let options = LockOptions { refresh: MINUTE / 3, ..lock_options() };
     let exclusive = acquire_with(&world.mover, LockMode::Exclusive, &options).unwrap();
     assert!(!exclusive.is_lost());
     for file in world.memory.list(FileType::Lock).unwrap() {
