@@ -193,6 +193,9 @@ fn every_kind_of_wrong_value_is_refused() {
         ("MOVER_XATTRS", "all,user.*"),
         ("MOVER_XATTRS", ","),
         ("RESTORE_OPTIONS", "--delete --verify"),
+        ("MOVER_VERIFY_MAX_AGE", "26"),
+        ("MOVER_VERIFY_SAMPLE", "5"),
+        ("MOVER_VERIFY_KEEP", "x"),
     ];
     for (name, value) in cases {
         let mut pairs = vec![(name, value)];
@@ -211,7 +214,7 @@ fn every_kind_of_wrong_value_is_refused() {
 /// Bytes that are no text are refused by every variable that is text, so each of the table is really read.
 #[test]
 fn every_variable_of_the_table_is_read() {
-    const PATHS: [&str; 13] = [
+    const PATHS: [&str; 17] = [
         "RESTIC_REPOSITORY_FILE",
         "RESTIC_PASSWORD_FILE",
         "RESTIC_CACHE_DIR",
@@ -225,6 +228,10 @@ fn every_variable_of_the_table_is_read() {
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
         "XDG_CACHE_HOME",
         "HOME",
+        "MOVER_VERIFY_DIR",
+        "MOVER_VERIFY_SHA256SUMS",
+        "MOVER_VERIFY_REPORT",
+        "MOVER_VERIFY_JUNIT",
     ];
     for variable in ALL {
         let bytes = OsString::from_vec(b"\xff\xfe".to_vec());
