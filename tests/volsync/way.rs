@@ -252,6 +252,9 @@ fn plain(job: &Job, program: &Path) -> Command {
     };
     command.args(&job.operations).current_dir("/").env_clear().env("PATH", "/usr/bin:/bin");
     command.env("MOVER_PATH", "/data");
+    if let Some(secret) = job.mounts.iter().find(|mount| mount.at == "/mnt/mover-config") {
+        command.env("MOVER_CONFIG_DIR", &secret.source);
+    }
     for (name, value) in &job.environment {
         command.env(name, outside(job, value));
     }
