@@ -14,6 +14,7 @@ mod docker_run;
 mod image;
 mod job;
 mod log;
+mod maintenance;
 mod minio;
 mod peers;
 mod quirks;

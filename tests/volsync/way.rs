@@ -224,7 +224,7 @@ fn contained(job: &Job, image: &str, name: &str) -> Command {
         command.args(["--volume", &format!("{}:{}{mode}", mount.source.display(), mount.at)]);
     }
     // By name: a value in the arguments could be read by everybody.
-    for (name, value) in job.environment.iter().filter(|(name, _)| *name != "FORGET_OPTIONS") {
+    for (name, value) in &job.environment {
         command.args(["--env", name]).env(name, value);
     }
     command.arg(image).args(&job.operations);
@@ -252,7 +252,10 @@ fn plain(job: &Job, program: &Path) -> Command {
     };
     command.args(&job.operations).current_dir("/").env_clear().env("PATH", "/usr/bin:/bin");
     command.env("MOVER_PATH", "/data");
-    for (name, value) in job.environment.iter().filter(|(name, _)| *name != "FORGET_OPTIONS") {
+    if let Some(secret) = job.mounts.iter().find(|mount| mount.at == "/mnt/mover-config") {
+        command.env("MOVER_CONFIG_DIR", &secret.source);
+    }
+    for (name, value) in &job.environment {
         command.env(name, outside(job, value));
     }
     command
