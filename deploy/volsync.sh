@@ -1,0 +1,313 @@
+#!/bin/sh
+# Operates VolSync's restic backups: snapshot, restore, unlock, list, verify, status. Taskfile.yaml calls it.
+#
+# Needs kubectl. Parameters are variables: APP, CLUSTER (a file kubeconfig-CLUSTER in this directory, else a
+# context of that name), NAMESPACE (else it is found), SNAPSHOT (a number counts back, anything else is an id),
+# PREVIOUS, RESTORE_AS_OF, DESTINATION_PVC (else the source's own), DELETE=true, FORCE=true, MAX_AGE, WAIT=false,
+# TIMEOUT in seconds, IMAGE of volmover. No secret is ever printed.
+set -eu
+
+APP=${APP:-}
+NAMESPACE=${NAMESPACE:-}
+WAIT=${WAIT:-true}
+TIMEOUT=${TIMEOUT:-1800}
+PAUSE=${PAUSE:-5}
+IMAGE=${IMAGE:-registry.example.org/volmover:0.1.0}
+stamp=$(date -u +%Y%m%d%H%M%S)
+
+fail() {
+  echo "volsync: $*" >&2
+  exit 1
+}
+
+if [ -n "${CLUSTER:-}" ]; then
+  if [ -f "kubeconfig-$CLUSTER" ]; then
+    export KUBECONFIG="$PWD/kubeconfig-$CLUSTER"
+    k() { kubectl "$@"; }
+  else
+    k() { kubectl --context "$CLUSTER" "$@"; }
+  fi
+else
+  k() { kubectl "$@"; }
+fi
+
+# kind → lines "namespace name" of all, or of NAMESPACE
+all() {
+  lines='{range .items[*]}{.metadata.namespace}{" "}{.metadata.name}{"\n"}{end}'
+  if [ -n "$NAMESPACE" ]; then
+    k get "$1" -n "$NAMESPACE" -o "jsonpath=$lines"
+  else
+    k get "$1" -A -o "jsonpath=$lines"
+  fi
+}
+
+# Sets namespace and name to the application's ReplicationSource: APP-backup, APP-src or APP.
+find_source() {
+  [ -n "$APP" ] || fail "APP is missing: the name of the application"
+  case $APP in *[!a-z0-9.-]*) fail "APP=$APP is not a name" ;; esac
+  known=$(all replicationsource)
+  name=
+  for candidate in "$APP-backup" "$APP-src" "$APP"; do
+    found=$(printf '%s\n' "$known" | awk -v name="$candidate" '$2 == name { print $1 }')
+    [ -n "$found" ] || continue
+    name=$candidate
+    break
+  done
+  if [ -z "$name" ]; then
+    {
+      echo "volsync: no ReplicationSource $APP-backup, $APP-src or $APP${NAMESPACE:+ in namespace $NAMESPACE}; available are"
+      printf '%s\n' "$known" | awk 'NF { print "  " $1 "/" $2 }'
+    } >&2
+    exit 1
+  fi
+  if [ "$(printf '%s\n' "$found" | wc -l)" -gt 1 ]; then
+    fail "$name is in several namespaces: $(printf '%s' "$found" | tr '\n' ' '): set NAMESPACE"
+  fi
+  namespace=$found
+}
+
+# A field of the source; empty when it is not set.
+source_field() { k get replicationsource "$name" -n "$namespace" -o "jsonpath={$1}"; }
+
+field() { k get "$1" "$2" -n "$namespace" -o "jsonpath={$3}"; }
+
+# kind, name, field, value: waits until the field has the value; 1 when it took too long.
+wait_for() {
+  waited=0
+  while [ "$(field "$1" "$2" "$3")" != "$4" ]; do
+    [ "$waited" -lt "$TIMEOUT" ] || return 1
+    sleep "$PAUSE"
+    waited=$((waited + PAUSE))
+  done
+}
+
+# kind, name: what the mover said.
+logs() { field "$1" "$2" .status.latestMoverStatus.logs; echo; }
+
+too_long() { # kind, name
+  logs "$1" "$2" >&2
+  fail "$1 $namespace/$2 did not finish in $TIMEOUT s: $(field "$1" "$2" .status.latestMoverStatus.result)"
+}
+
+# A manual trigger holds the schedule up as long as it stands.
+resume_schedule() {
+  if [ -n "$(source_field .spec.trigger.schedule)" ]; then
+    k patch replicationsource "$name" -n "$namespace" --type merge -p '{"spec":{"trigger":{"manual":null}}}'
+  fi
+}
+
+snapshot() {
+  find_source
+  trigger=snapshot-$stamp
+  [ "$WAIT" = true ] && trap resume_schedule EXIT
+  k patch replicationsource "$name" -n "$namespace" --type merge -p "{\"spec\":{\"trigger\":{\"manual\":\"$trigger\"}}}"
+  if [ "$WAIT" != true ]; then
+    echo "$namespace/$name backs up now; its schedule rests until spec.trigger.manual is removed"
+    return
+  fi
+  wait_for replicationsource "$name" .status.lastManualSync "$trigger" || too_long replicationsource "$name"
+  logs replicationsource "$name"
+  echo "$namespace/$name is backed up"
+}
+
+unlock() {
+  find_source
+  trigger=unlock-$stamp
+  trap resume_schedule EXIT
+  # VolSync removes locks at the next sync, so one is asked for.
+  k patch replicationsource "$name" -n "$namespace" --type merge \
+    -p "{\"spec\":{\"restic\":{\"unlock\":\"$trigger\"},\"trigger\":{\"manual\":\"$trigger\"}}}"
+  wait_for replicationsource "$name" .status.restic.lastUnlocked "$trigger" || too_long replicationsource "$name"
+  echo "$namespace/$name is unlocked"
+}
+
+# JSON of a field of the source with its name, as a part of an object; nothing when it is not set.
+copied() { # name, value
+  [ -z "$2" ] || printf ',"%s":%s' "$1" "$2"
+}
+
+# Sets previous and id from SNAPSHOT and PREVIOUS.
+choose() {
+  previous=${PREVIOUS:-0} id=
+  case ${SNAPSHOT:-} in
+    '') ;;
+    # Eight digits and more are an id, whatever they look like.
+    *[!0-9]* | ????????*) id=$SNAPSHOT ;;
+    *) previous=$SNAPSHOT ;;
+  esac
+  case $previous in '' | *[!0-9]*) fail "PREVIOUS=$previous is not a number: 0 is the latest" ;; esac
+  case $id in *[!0-9a-fA-F]*) fail "SNAPSHOT=$id is neither a number nor an id" ;; esac
+  case ${RESTORE_AS_OF:-} in *[\"\\]*) fail "RESTORE_AS_OF is a time such as 2026-01-14T12:00:00Z" ;; esac
+}
+
+# Names of pods that use a volume, without VolSync's own.
+users_of() {
+  k get pods -n "$namespace" -o 'jsonpath={range .items[*]}{.metadata.name}{" "}{.status.phase}{" "}{.spec.volumes[*].persistentVolumeClaim.claimName}{"\n"}{end}' |
+    awk -v pvc="$1" '$1 !~ /^volsync-/ && ($2 == "Running" || $2 == "Pending") { for (i = 3; i <= NF; i++) if ($i == pvc) print $1 }'
+}
+
+# The config directory of the source, with MOVER_SNAPSHOT added: a Secret of its own for this restore.
+config_with_id() {
+  old=$(source_field '.spec.restic.moverVolumes[?(@.mountPath=="mover-config")].volumeSource.secret.secretName')
+  keys=
+  [ -z "$old" ] || keys=$(k get secret "$old" -n "$namespace" -o 'jsonpath={.data}')
+  keys=${keys#\{}
+  keys=${keys%\}}
+  encoded=$(printf '%s' "$id" | base64 | tr -d '\n')
+  printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"%s","namespace":"%s"},"data":{"MOVER_SNAPSHOT":"%s"%s}}' \
+    "$restore" "$namespace" "$encoded" "${keys:+,$keys}" | k apply -f -
+  volumes=$(source_field .spec.restic.moverVolumes)
+  mount="{\"mountPath\":\"mover-config\",\"volumeSource\":{\"secret\":{\"secretName\":\"$restore\"}}}"
+  if [ -n "$old" ]; then
+    volumes=$(printf '%s' "$volumes" | sed "s/\"secretName\":\"$old\"/\"secretName\":\"$restore\"/")
+  elif [ -n "$volumes" ]; then
+    volumes="[$mount,${volumes#\[}"
+  else
+    volumes="[$mount]"
+  fi
+}
+
+clean_up() {
+  [ -z "$id" ] || k delete secret "$restore" -n "$namespace" --ignore-not-found
+  k delete replicationdestination "$restore" -n "$namespace" --ignore-not-found
+}
+
+restore() {
+  find_source
+  choose
+  restore=$APP-restore-$stamp
+  pvc=${DESTINATION_PVC:-$(source_field .spec.sourcePVC)}
+  users=$(users_of "$pvc" | tr '\n' ' ')
+  if [ -n "$users" ] && [ "${FORCE:-}" != true ]; then
+    fail "$namespace/$pvc is in use by $users: scale it down first, or set FORCE=true"
+  fi
+  [ "$WAIT" = true ] && trap clean_up EXIT
+  volumes=$(source_field .spec.restic.moverVolumes)
+  [ -z "$id" ] || config_with_id
+  {
+    printf '{"apiVersion":"volsync.backube/v1alpha1","kind":"ReplicationDestination","metadata":{"name":"%s","namespace":"%s"}' \
+      "$restore" "$namespace"
+    printf ',"spec":{"trigger":{"manual":"%s"},"restic":{"repository":"%s","destinationPVC":"%s","copyMethod":"Direct"' \
+      "$restore" "$(source_field .spec.restic.repository)" "$pvc"
+    [ "$previous" = 0 ] || printf ',"previous":%s' "$previous"
+    [ -z "${RESTORE_AS_OF:-}" ] || printf ',"restoreAsOf":"%s"' "$RESTORE_AS_OF"
+    [ "${DELETE:-}" != true ] || printf ',"enableFileDeletion":true'
+    copied moverVolumes "$volumes"
+    copied moverSecurityContext "$(source_field .spec.restic.moverSecurityContext)"
+    copied customCA "$(source_field .spec.restic.customCA)"
+    printf '}}}\n'
+  } | k apply -f -
+  if [ "$WAIT" != true ]; then
+    echo "$namespace/$restore restores now; delete it afterwards"
+    return
+  fi
+  wait_for replicationdestination "$restore" .status.lastManualSync "$restore" || too_long replicationdestination "$restore"
+  said=$(logs replicationdestination "$restore")
+  printf '%s\n' "$said"
+  case $said in
+    *'No eligible snapshots'* | *'No data will be restored'*) fail "nothing was restored into $namespace/$pvc" ;;
+  esac
+  echo "$namespace/$pvc is restored"
+}
+
+# Volumes and mounts of a pod that sees what the mover sees: sets pod_volumes and pod_mounts.
+pod_parts() {
+  pod_volumes='{"name":"tmp","emptyDir":{"medium":"Memory"}}'
+  pod_mounts='{"name":"tmp","mountPath":"/tmp"}'
+  parts=$(k get replicationsource "$name" -n "$namespace" -o 'jsonpath={range .spec.restic.moverVolumes[*]}{.mountPath}{"|"}{.volumeSource.secret.secretName}{"|"}{.volumeSource.persistentVolumeClaim.claimName}{"|"}{.volumeSource.nfs.server}{"|"}{.volumeSource.nfs.path}{"\n"}{end}')
+  number=0
+  while IFS='|' read -r mount secret claim server path; do
+    [ -n "$mount" ] || continue
+    if [ -n "$secret" ]; then
+      volume="\"secret\":{\"secretName\":\"$secret\"}"
+    elif [ -n "$claim" ]; then
+      volume="\"persistentVolumeClaim\":{\"claimName\":\"$claim\"}"
+    else
+      volume="\"nfs\":{\"server\":\"$server\",\"path\":\"$path\"}"
+    fi
+    pod_volumes="$pod_volumes,{\"name\":\"u$number\",$volume}"
+    pod_mounts="$pod_mounts,{\"name\":\"u$number\",\"mountPath\":\"/mnt/$mount\"}"
+    number=$((number + 1))
+  done <<EOF
+$parts
+EOF
+  authority=$(source_field .spec.restic.customCA.configMapName)
+  kind='"configMap":{"name"'
+  if [ -z "$authority" ]; then
+    authority=$(source_field .spec.restic.customCA.secretName)
+    kind='"secret":{"secretName"'
+  fi
+  pod_env=
+  if [ -n "$authority" ]; then
+    pod_volumes="$pod_volumes,{\"name\":\"ca\",$kind:\"$authority\"}}"
+    pod_mounts="$pod_mounts,{\"name\":\"ca\",\"mountPath\":\"/customCA\"}"
+    pod_env="{\"name\":\"CUSTOM_CA\",\"value\":\"/customCA/$(source_field .spec.restic.customCA.key)\"}"
+  fi
+}
+
+# operation, JSON of more variables: runs volmover as a pod beside the mover's volumes, and prints what it said.
+run_pod() {
+  pod=volmover-$1-$APP-$stamp
+  pod_parts
+  variables=$pod_env
+  [ -z "$2" ] || variables="${variables:+$variables,}$2"
+  context=$(source_field .spec.restic.moverSecurityContext)
+  [ -n "$context" ] || context='{}'
+  trap 'k delete pod "$pod" -n "$namespace" --ignore-not-found --wait=false >/dev/null' EXIT
+  printf '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"%s","namespace":"%s"},"spec":{"restartPolicy":"Never","automountServiceAccountToken":false,"securityContext":%s,"containers":[{"name":"volmover","image":"%s","command":["/usr/local/bin/volmover"],"args":["%s"],"envFrom":[{"secretRef":{"name":"%s"}}],"env":[%s],"volumeMounts":[%s],"securityContext":{"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true,"capabilities":{"drop":["ALL"]}}}],"volumes":[%s]}}' \
+    "$pod" "$namespace" "$context" "$IMAGE" "$1" "$(source_field .spec.restic.repository)" "$variables" "$pod_mounts" "$pod_volumes" |
+    k apply -f - >/dev/null
+  waited=0
+  while :; do
+    phase=$(field pod "$pod" .status.phase)
+    case $phase in Succeeded | Failed) break ;; esac
+    [ "$waited" -lt "$TIMEOUT" ] || fail "pod $namespace/$pod is ${phase:-not there} after $TIMEOUT s"
+    sleep "$PAUSE"
+    waited=$((waited + PAUSE))
+  done
+  k logs "$pod" -n "$namespace"
+  [ "$phase" = Succeeded ] || fail "$1 of $namespace/$name failed"
+}
+
+list() {
+  find_source
+  run_pod snapshots ''
+}
+
+verify() {
+  find_source
+  choose
+  [ "$previous" = 0 ] || id="latest~$previous"
+  case ${MAX_AGE:-} in *[!0-9dhms]*) fail "MAX_AGE=$MAX_AGE is not a duration such as 26h" ;; esac
+  run_pod verify "{\"name\":\"MOVER_VERIFY_MIN_FILES\",\"value\":\"1\"},{\"name\":\"MOVER_VERIFY_MAX_AGE\",\"value\":\"${MAX_AGE:-}\"},{\"name\":\"MOVER_SNAPSHOT\",\"value\":\"$id\"},{\"name\":\"RESTORE_AS_OF\",\"value\":\"${RESTORE_AS_OF:-}\"}"
+}
+
+status() {
+  broken=
+  for kind in replicationsource replicationdestination; do
+    row='{range .items[*]}{.metadata.namespace}{"/"}{.metadata.name}{"|"}{.status.lastSyncTime}{"|"}{.status.nextSyncTime}{"|"}{.status.lastSyncDuration}{"|"}{.status.latestMoverStatus.result}{"|"}{.status.conditions[?(@.type=="Synchronizing")].reason}{"\n"}{end}'
+    if [ -n "$NAMESPACE" ]; then
+      rows=$(k get "$kind" -n "$NAMESPACE" -o "jsonpath=$row")
+    else
+      rows=$(k get "$kind" -A -o "jsonpath=$row")
+    fi
+    echo "$kind"
+    printf '%s\n' "$rows" | awk -F'|' '
+      NF > 1 {
+        bad = ($5 == "Failed" || $6 == "Error") ? "!!" : "  "
+        printf "%s %-40s last %-20s next %-20s took %-12s %s %s\n", bad, $1, $2 ? $2 : "never", $3 ? $3 : "-", $4 ? $4 : "-", $5 ? $5 : "-", $6
+      }'
+    for one in $(printf '%s\n' "$rows" | awk -F'|' 'NF > 1 && ($5 == "Failed" || $6 == "Error") { print $1 }'); do
+      broken=yes
+      namespace=${one%%/*}
+      echo "!! $one says:"
+      logs "$kind" "${one#*/}" | sed 's/^/   /'
+    done
+  done
+  [ -z "$broken" ] || echo "!! marks what failed"
+}
+
+case ${1:-} in
+  snapshot | restore | unlock | list | verify | status) "$1" ;;
+  *) fail "say one of: snapshot restore unlock list verify status" ;;
+esac
