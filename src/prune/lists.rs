@@ -13,18 +13,17 @@ use crate::repository::{Id, Repository};
 /// What a repository holds, each list sorted.
 pub(super) struct Lists {
     pub(super) snapshots: Vec<Id>,
-    pub(super) indexes: Vec<Id>,
-    /// With their sizes in bytes.
+    /// With their sizes in bytes, as the packs.
+    pub(super) indexes: Vec<(Id, u64)>,
     pub(super) packs: Vec<(Id, u64)>,
 }
 
 impl Lists {
     /// Snapshots before indexes before packs: what an entry needs was written before it.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
-        let without_size = |files: Vec<(Id, u64)>| files.into_iter().map(|(id, _)| id).collect();
         Ok(Self {
-            snapshots: without_size(list(repository, FileType::Snapshot)?),
-            indexes: without_size(list(repository, FileType::Index)?),
+            snapshots: ids(&list(repository, FileType::Snapshot)?),
+            indexes: list(repository, FileType::Index)?,
             packs: list(repository, FileType::Pack)?,
         })
     }
@@ -52,21 +51,23 @@ impl Lists {
     ) -> Result<()> {
         let now = Self::read(repository)?;
         let plain = |ids: &[Id]| ids.iter().map(|id| (*id, 0)).collect::<Vec<_>>();
-        let indexes = [self.indexes.as_slice(), added_indexes].concat();
+        let indexes = [ids(&self.indexes).as_slice(), added_indexes].concat();
         let packs = [self.packs.as_slice(), added_packs].concat();
         same(FileType::Snapshot, &plain(&self.snapshots), &plain(&now.snapshots))?;
-        same(FileType::Index, &plain(&indexes), &plain(&now.indexes))?;
+        same(FileType::Index, &plain(&indexes), &plain(&ids(&now.indexes)))?;
         same(FileType::Pack, &packs, &now.packs)
     }
 }
 
 fn list(repository: &Repository, kind: FileType) -> Result<Vec<(Id, u64)>> {
-    let listed = repository.backend().list(kind)?;
-    let mut files: Vec<(Id, u64)> =
-        listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect();
+    let mut files = repository.files(kind)?;
     files.sort_unstable();
     files.dedup();
     Ok(files)
+}
+
+fn ids(files: &[(Id, u64)]) -> Vec<Id> {
+    files.iter().map(|(id, _)| *id).collect()
 }
 
 fn same(kind: FileType, expected: &[(Id, u64)], now: &[(Id, u64)]) -> Result<()> {

@@ -142,7 +142,7 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     monitor.phase("loading snapshots and the index");
     let lists = Lists::read(repository)?;
     lists.require(&options.expected)?;
-    let (index, files) = IndexFiles::load(repository, &lists.indexes)?;
+    let (index, files) = IndexFiles::load(repository, lists.indexes.clone())?;
     if lists.snapshots.is_empty() {
         return without_snapshots(context, &lists, index.is_empty(), options.dry_run);
     }

@@ -113,8 +113,13 @@ impl Repository {
 
     /// All ids of a kind, in no order. A name that is no id cannot occur: lists leave strangers out.
     pub fn ids(&self, kind: FileType) -> Result<Vec<Id>> {
+        Ok(self.files(kind)?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The same, with their sizes in bytes.
+    pub fn files(&self, kind: FileType) -> Result<Vec<(Id, u64)>> {
         let listed = self.backend.list(kind)?;
-        Ok(listed.iter().filter_map(|file| file.name.parse().ok()).collect())
+        Ok(listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect())
     }
 
     /// The plaintext of an unpacked file (key files are not sealed and are read elsewhere).
@@ -161,17 +166,24 @@ impl Repository {
         Ok((Id::of(&stored), stored))
     }
 
-    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup.
+    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup. One that is
+    /// gone was forgotten since it was listed: a forget runs beside all but exclusive work.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
         let ids = self.ids(FileType::Snapshot)?;
-        let workers = self.backend.connections();
-        crate::repository::in_parallel(&ids, workers, |id| Ok((*id, self.snapshot(id)?)))
+        let read = |id: &Id| Ok(self.snapshot_if_there(id)?.map(|snapshot| (*id, snapshot)));
+        Ok(in_parallel(&ids, self.backend.connections(), read)?.into_iter().flatten().collect())
     }
 
-    /// One snapshot.
+    /// One snapshot; one that does not exist is an error.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
-        let json = self.read_unpacked(FileType::Snapshot, id)?;
-        Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
+        self.snapshot_if_there(id)?.ok_or_else(|| missing_file(FileType::Snapshot, id))
+    }
+
+    /// The same; `None` when it does not exist.
+    pub fn snapshot_if_there(&self, id: &Id) -> Result<Option<Snapshot>> {
+        let Some(json) = self.read_unpacked_if_there(FileType::Snapshot, id)? else { return Ok(None) };
+        let decoded = Snapshot::decode(&json).map(Some);
+        decoded.map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
     }
 
     /// What one index file lists.
@@ -183,7 +195,22 @@ impl Repository {
     /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it. One
     /// that cannot fit the memory budget is an error before it is loaded.
     pub fn load_index(&self) -> Result<Index> {
-        load::index(self, self.memory_bytes)
+        self.load_index_files(self.files(FileType::Index)?, &|_, packs| packs)
+    }
+
+    /// The index of these files, given with their sizes, within the same limit. `each` is given what every file lists, or why it cannot
+    /// be read, on many threads; what it returns of that is taken into the index, and its error ends it.
+    pub fn load_index_files(
+        &self,
+        files: Vec<(Id, u64)>,
+        each: &(dyn Fn(&Id, Result<Vec<IndexPack>>) -> Result<Vec<IndexPack>> + Sync),
+    ) -> Result<Index> {
+        load::index(self, self.memory_bytes, files, each)
+    }
+
+    /// An error when an index that is made anew takes more than the limit, in bytes.
+    pub fn require_index_memory(&self, needed_bytes: u64) -> Result<()> {
+        load::require(self, needed_bytes, self.memory_bytes)
     }
 
     /// A blob's plaintext, fetched on its own; from another pack when one copy is bad.
