@@ -78,8 +78,7 @@ pub fn check(
     stop: &AtomicBool,
 ) -> Result<CheckSummary> {
     let findings = Findings::new(monitor);
-    let (inventory, snapshots) =
-        walk_all(repository, options.threads, &findings, monitor, stop)?;
+    let (inventory, snapshots) = walk_all(repository, options.threads, &findings, monitor, stop)?;
     let memory_bytes = options.memory_bytes.saturating_sub(inventory.index.memory_bytes());
     let numbered = (0_u32..).zip(inventory.index.packs()).zip(&inventory.pack_bytes);
     let stored = numbered.filter_map(|((number, id), bytes)| Some((number, *id, (*bytes)?))).collect();

@@ -22,14 +22,15 @@ pub(super) fn load_snapshots(
     ids: &[Id],
     findings: &Findings<'_>,
 ) -> Result<Vec<(Id, Snapshot)>> {
-    let read = in_parallel(ids, repository.backend().connections(), |id| match repository.snapshot_if_there(id) {
-        Err(error) if error.kind == ErrorKind::Damaged => {
-            let text = format!("error: failed to load snapshot {}: {}", id.short(), cause(&error));
-            findings.broken_snapshot(*id, &text);
-            Ok(None)
-        }
-        loaded => Ok(loaded?.map(|snapshot| (*id, snapshot))),
-    })?;
+    let read =
+        in_parallel(ids, repository.backend().connections(), |id| match repository.snapshot_if_there(id) {
+            Err(error) if error.kind == ErrorKind::Damaged => {
+                let text = format!("error: failed to load snapshot {}: {}", id.short(), cause(&error));
+                findings.broken_snapshot(*id, &text);
+                Ok(None)
+            }
+            loaded => Ok(loaded?.map(|snapshot| (*id, snapshot))),
+        })?;
     let mut snapshots: Vec<_> = read.into_iter().flatten().collect();
     snapshots.sort_by_key(|(id, snapshot)| (snapshot.time.instant(), *id));
     Ok(snapshots)

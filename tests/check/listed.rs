@@ -56,7 +56,8 @@ fn a_folder_of_a_snapshot_is_listed_from_there() {
     for folder in ["dir", "/dir/nested", "/"] {
         for (snapshot, json) in restic.snapshots().iter().zip([true, false]) {
             let named = format!("{}:{folder}", snapshot["id"].as_str().unwrap());
-            let arguments: &[&str] = if json { &["ls", "--no-lock", "--json", &named] } else { &["ls", "--no-lock", &named] };
+            let arguments: &[&str] =
+                if json { &["ls", "--no-lock", "--json", &named] } else { &["ls", "--no-lock", &named] };
             assert_eq!(ours(copy.path(), &named, json, "UTC"), restic.ok(arguments), "{folder}");
         }
     }

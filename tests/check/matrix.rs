@@ -131,7 +131,8 @@ fn place(copy: &Path, path: &Path, part: Option<Part>, way: Way) -> String {
 fn every_cell_has_its_code_and_none_that_restic_finds_is_missed() {
     let mut wrong = Vec::new();
     let fixtures: &[&str] = if scaled(1) > 1 { &fixture::WHOLE } else { &["restic-0.19"] };
-    for (name, (part, codes)) in fixtures.iter().flat_map(|name| EXPECTED.iter().map(move |row| (name, row))) {
+    for (name, (part, codes)) in fixtures.iter().flat_map(|name| EXPECTED.iter().map(move |row| (name, row)))
+    {
         for (way, expected) in WAYS.into_iter().zip(*codes) {
             let copy = fixture::copy(name);
             let path = part.map_or_else(|| lock(copy.path()), |part| path_of(copy.path(), name, part));

@@ -3,14 +3,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
+use volmover::backend::FileType;
+use volmover::backend::fault::{Fault, Rule};
+use volmover::backend::record::Request;
 use volmover::check::Reading;
 use volmover::ops;
 use volmover::repair::snapshots::Outcome;
 
 use crate::made::{Dice, assert_clean, check, one_blob_a_pack, open, packs};
-use crate::support::fixture::{self, Damage, Part, damage};
+use crate::support::clock::SleepClock;
+use crate::support::fixture::{self, Damage, Part, damage, damage_file, path_of};
 use crate::support::mover;
 use crate::support::restic::Restic;
 use crate::support::{listing, scaled};
@@ -107,6 +112,42 @@ fn an_empty_store_of_packs_is_not_believed() {
     let error = ops::repair::index(&mover.session(), true).unwrap_err();
     assert!(error.to_string().contains("lists no packs at all"), "{error}");
     assert_eq!(content(copy.path()), before);
+}
+
+/// A second list that lacks a pack: what the index says of that one must not get lost.
+#[test]
+fn two_lists_that_differ_stop_the_repair_of_the_index() {
+    let copy = fixture::copy("restic-0.19");
+    damage(copy.path(), "restic-0.19", Part::DataPack, Damage::Absent);
+    let before = content(copy.path());
+    let clock = Arc::new(SleepClock::new());
+    let fault = Arc::new(Fault::new(mover::local(copy.path()), clock.clone()));
+    fault.add(Rule::on(&[Request::List]).kind(FileType::Pack).skip(1).cut_list(1));
+    let mover = mover::Mover::open_at(fault, clock).unwrap();
+    let error = ops::repair::index(&mover.session(), true).unwrap_err();
+    assert!(error.to_string().contains("two lists of the packs differ"), "{error}");
+    assert_eq!(content(copy.path()), before);
+}
+
+/// What cannot be read is named, and no reason to leave the others as they are.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_named() {
+    let copy = fixture::copy("restic-0.19");
+    let newest = path_of(copy.path(), "restic-0.19", Part::Snapshot);
+    let snapshots = fs::read_dir(copy.path().join("snapshots")).unwrap();
+    let path = snapshots.map(|file| file.unwrap().path()).find(|path| *path != newest).unwrap();
+    damage_file(&path, Damage::Flipped);
+    // Of the newest alone.
+    damage(copy.path(), "restic-0.19", Part::DataPack, Damage::Absent);
+    repair_index(copy.path());
+    let mover = open(copy.path()).unwrap();
+    let done = ops::repair::snapshots(&mover.session(), true).unwrap();
+    assert_eq!(done.len(), 1, "{done:?}");
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert_eq!(
+        mover.monitor.warnings(),
+        [format!("snapshots/{name} cannot be read and is left alone: run check")]
+    );
 }
 
 /// What tells repaired snapshots apart: tree, time, tags, original, parent.
