@@ -101,9 +101,17 @@ impl<'a> Findings<'a> {
         self.monitor.line(text);
     }
 
-    /// So many packs that no index lists.
+    /// So many packs that no index lists. With a damaged index they may be what that one listed, and no
+    /// prune may touch them.
     pub(super) fn orphans(&self, count: usize) {
-        self.state().orphans = true;
+        let index_damaged = {
+            let mut state = self.state();
+            state.orphans = true;
+            state.counts.contains_key(&Kind::Index)
+        };
+        if index_damaged {
+            return self.hint(false, &format!("{count} packs are listed by no index that can be read"));
+        }
         let text = "additional files were found in the repo, which likely contain duplicate data.";
         self.hint(true, &format!("{count} {text}"));
         self.hint(true, "This is non-critical, you can run prune to correct this.");

@@ -137,7 +137,7 @@ fn steps(sums: &Sums) -> Vec<String> {
         let packs: Vec<String> = sums.broken_packs.iter().map(Id::hex).collect();
         steps.push(format!("To save what is left of damaged packs: restic repair packs {}", packs.join(" ")));
     }
-    let unlisted = sums.orphans && sums.content_lost;
+    let unlisted = sums.orphans && (sums.content_lost || sums.index_damaged);
     if sums.index_damaged || sums.packs_gone || unlisted {
         steps.push("To rebuild the index from the packs that are there: volmover repair-index".to_owned());
     }

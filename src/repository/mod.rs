@@ -166,12 +166,21 @@ impl Repository {
         Ok((Id::of(&stored), stored))
     }
 
-    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup. One that is
-    /// gone was forgotten since it was listed: a forget runs beside all but exclusive work.
+    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup. Forget shares
+    /// its lock with readers, so one that is listed may be gone a moment later; it is left out when a second
+    /// list does not know it either.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
         let ids = self.ids(FileType::Snapshot)?;
-        let read = |id: &Id| Ok(self.snapshot_if_there(id)?.map(|snapshot| (*id, snapshot)));
-        Ok(in_parallel(&ids, self.backend.connections(), read)?.into_iter().flatten().collect())
+        let workers = self.backend.connections();
+        let read = in_parallel(&ids, workers, |id| Ok((*id, self.snapshot_if_there(id)?)))?;
+        if read.iter().any(|(_, snapshot)| snapshot.is_none()) {
+            let listed = self.ids(FileType::Snapshot)?;
+            let lost = read.iter().find(|(id, snapshot)| snapshot.is_none() && listed.contains(id));
+            if let Some((id, _)) = lost {
+                return Err(missing_file(FileType::Snapshot, id));
+            }
+        }
+        Ok(read.into_iter().filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
     }
 
     /// One snapshot; one that does not exist is an error.
@@ -263,11 +272,16 @@ const REPAIR: &str = "Run check to see what else is damaged";
 #[must_use]
 pub fn damaged_file(kind: FileType, id: &Id, cause: impl std::fmt::Display) -> Error {
     Error::damaged(
-        format!("the repository is damaged: cannot read a {}", kind.word()),
+        format!("the repository is damaged: cannot read {}", one(kind)),
         format!("{}/{id}", kind.folder()),
         cause,
     )
     .then(REPAIR)
+}
+
+fn one(kind: FileType) -> String {
+    let article = if kind == FileType::Index { "an" } else { "a" };
+    format!("{article} {}", kind.word())
 }
 
 /// A blob that does not open to what its id says.
@@ -279,8 +293,7 @@ pub fn damaged_blob(kind: BlobType, id: &Id, pack: &Id, cause: &dyn std::fmt::Di
 
 fn missing_file(kind: FileType, id: &Id) -> Error {
     let place = format!("{}/{id}", kind.folder());
-    Error::damaged(format!("a {} of the repository is missing", kind.word()), place, "no such file")
-        .then(REPAIR)
+    Error::damaged(format!("{} of the repository is missing", one(kind)), place, "no such file").then(REPAIR)
 }
 
 /// A blob that no index lists.

@@ -47,10 +47,7 @@ fn damaged_fixtures_come_to_what_restic_says() {
         let broken: Vec<String> = serde_json::from_value(theirs["broken_packs"].clone()).unwrap_or_default();
         assert_eq!(summary.broken_packs, broken, "{name}");
         assert_eq!(summary.suggest_repair_index, theirs["suggest_repair_index"], "{name}");
-        // restic stops at a damaged index; the rest is checked here, and its packs are orphans.
-        if name != "index-truncated" {
-            assert_eq!(summary.suggest_prune, theirs["suggest_prune"], "{name}");
-        }
+        assert_eq!(summary.suggest_prune, theirs["suggest_prune"], "{name}");
     }
 }
 
