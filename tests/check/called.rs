@@ -71,7 +71,8 @@ fn parts_are_chosen_and_told_as_restic_does() {
     let line = |text: &[u8]| {
         let text = String::from_utf8_lossy(text);
         let line = text.lines().find(|line| line.starts_with("read ")).unwrap().to_owned();
-        line.split(", seed").next().unwrap().to_owned()
+        // restic forgets the bracket at the end of the line on groups.
+        line.split(", seed").next().unwrap().trim_end_matches(')').to_owned()
     };
     for part in ["5%", "50%", "100%", "1/2", "2/2", "256/256", "500M", "20K"] {
         let ours = run(copy.path(), "check", &[("MOVER_CHECK_SUBSET", part)]);

@@ -22,6 +22,12 @@ fn locks(repository: &Path) -> usize {
     count(&repository.join("locks"))
 }
 
+/// Whether there is a lock file, and not its draft alone.
+fn has_lock(repository: &Path) -> bool {
+    let files = fs::read_dir(repository.join("locks")).into_iter().flatten();
+    files.flatten().any(|file| file.file_name().len() == 64)
+}
+
 /// An operation on a repository, and its target if it needs one.
 type Begin = fn(&World, &Path, &Path) -> Command;
 
@@ -76,7 +82,7 @@ fn after_a_kill_the_next_backup_goes_through_at_once() {
     let repository = world.repository.path();
     let mut command = world.backup(repository);
     let mut backup = Running::start(command.env("MOVER_LIMIT_UPLOAD", "1024"));
-    wait_until("its lock", || locks(repository) == 1);
+    wait_until("its lock", || has_lock(repository));
     backup.kill().unwrap();
     backup.wait().unwrap();
     assert_eq!(locks(repository), 1);
@@ -93,7 +99,7 @@ fn after_a_kill_the_next_prune_finds_the_holder_gone() {
     let repository = world.repository.path();
     let mut command = world.backup(repository);
     let mut backup = Running::start(command.env("MOVER_LIMIT_UPLOAD", "1024"));
-    wait_until("its lock", || locks(repository) == 1);
+    wait_until("its lock", || has_lock(repository));
     let pid = backup.id();
     backup.kill().unwrap();
     backup.wait().unwrap();
