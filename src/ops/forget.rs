@@ -59,7 +59,13 @@ pub enum Choice {
 
 /// Forgets. A snapshot that could not be removed is no error here: the summary counts it.
 pub fn run(session: &Session<'_>, request: &ForgetRequest) -> Result<ForgetSummary> {
-    let mode = if request.prune.is_some() { LockMode::Exclusive } else { LockMode::Shared };
+    let mode = match &request.prune {
+        Some(options) => {
+            prune::require_fit(&session.repository, options)?;
+            LockMode::Exclusive
+        }
+        None => LockMode::Shared,
+    };
     session.locked(mode, |lock| locked(session, request, lock))
 }
 

@@ -146,10 +146,6 @@ fn one_source_and_no_other() {
         .fails(2, "Fatal: invalid value: MOVER_FORGET_SNAPSHOTS");
     let unknown = forget.clone().with("MOVER_FORGET_SNAPSHOTS", format!("{},0123456789", ids[0]));
     unknown.fails(1, "Fatal: failed to find snapshot: 0123456789: no matching ID found");
-    forget
-        .clone()
-        .with("FORGET_OPTIONS", "-l 1 --prune")
-        .fails(2, "Fatal: forget --prune is not supported yet");
     assert_eq!(repo.count("snapshots"), 4);
     forget.clone().with("MOVER_HOST", "else").with("FORGET_OPTIONS", "-l 1").ok();
     assert_eq!(repo.count("snapshots"), 4, "a host that is set filters");
