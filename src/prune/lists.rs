@@ -25,7 +25,7 @@ pub(super) const LISTS: u64 = 3;
 impl Lists {
     /// Snapshots before indexes before packs: what an entry needs was written before it.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
-        let snapshots = list(repository, FileType::Snapshot)?.into_iter().map(|(id, _)| id).collect();
+        let snapshots = ids(&list(repository, FileType::Snapshot)?);
         let indexes = list(repository, FileType::Index)?;
         Ok(Self { snapshots, indexes, packs: list(repository, FileType::Pack)? })
     }
@@ -61,14 +61,27 @@ impl Lists {
         added_packs: &[(Id, u64)],
     ) -> Result<()> {
         let now = Self::read(repository)?;
-        let ids = |files: &[(Id, u64)]| files.iter().map(|(id, _)| *id).collect::<Vec<_>>();
-        let unsized_of = |ids: &[Id]| ids.iter().map(|id| (*id, 0)).collect::<Vec<_>>();
         let indexes = [ids(&self.indexes).as_slice(), added_indexes].concat();
         let packs = [self.packs.as_slice(), added_packs].concat();
-        same(FileType::Snapshot, &unsized_of(&self.snapshots), &unsized_of(&now.snapshots))?;
-        same(FileType::Index, &unsized_of(&indexes), &unsized_of(&ids(&now.indexes)))?;
+        same(FileType::Snapshot, &plain(&self.snapshots), &plain(&now.snapshots))?;
+        same(FileType::Index, &plain(&indexes), &plain(&ids(&now.indexes)))?;
         same(FileType::Pack, &packs, &now.packs)
     }
+}
+
+/// An error unless the list of snapshots holds `expected`, and nothing else: for who decides by an earlier one.
+pub(super) fn confirm_snapshots(repository: &Repository, expected: &[Id]) -> Result<()> {
+    let now = ids(&list(repository, FileType::Snapshot)?);
+    same(FileType::Snapshot, &plain(expected), &plain(&now))
+}
+
+fn ids(files: &[(Id, u64)]) -> Vec<Id> {
+    files.iter().map(|(id, _)| *id).collect()
+}
+
+/// Of files whose sizes do not matter.
+fn plain(ids: &[Id]) -> Vec<(Id, u64)> {
+    ids.iter().map(|id| (*id, 0)).collect()
 }
 
 fn list(repository: &Repository, kind: FileType) -> Result<Vec<(Id, u64)>> {

@@ -144,6 +144,11 @@ pub fn require_fit(repository: &Repository, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// An error unless a second list of snapshots is `expected`: for who removes some and prunes behind that.
+pub fn confirm_snapshots(repository: &Repository, expected: &[Id]) -> Result<()> {
+    lists::confirm_snapshots(repository, expected)
+}
+
 /// Prunes.
 pub fn prune(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let outcome = prune_all(context, options);
@@ -162,7 +167,8 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     if snapshots.is_empty() {
         return without_snapshots(context, &lists, options.dry_run);
     }
-    let found = find(context, &lists, &snapshots, options).map_err(|error| lists.explain(repository, error))?;
+    let found =
+        find(context, &lists, &snapshots, options).map_err(|error| lists.explain(repository, error))?;
     let Found { index, files, used, plan } = &found;
     let mut summary = PruneSummary { dry_run: options.dry_run, ..plan.summary.clone() };
     let rewriting = files.rewriting(index, plan);

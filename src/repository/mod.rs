@@ -189,8 +189,7 @@ impl Repository {
     fn snapshot_if_there(&self, id: &Id) -> Result<Option<Snapshot>> {
         let json = self.read_unpacked_if_there(FileType::Snapshot, id)?;
         let decode = |json: Vec<u8>| {
-            Snapshot::decode(&json)
-                .map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
+            Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
         };
         json.map(decode).transpose()
     }

@@ -27,7 +27,8 @@ fn prune_alone(mover: &Mover) -> Result<()> {
 /// Two of four snapshots go, and what they alone needed.
 fn forget_and_prune(mover: &Mover) -> Result<()> {
     let request = world::forget_and_prune(KEPT, options());
-    ops::forget::run(&mover.session(), &request).map(|_| ())
+    let session = mover.session();
+    ops::forget::verdict(&session, &ops::forget::run(&session, &request)?)
 }
 
 const KEPT: usize = 2;
@@ -49,7 +50,7 @@ fn crash_at_every_change(world: &World, run: fn(&Mover) -> Result<()>, with_effe
             let packs = memory.list(FileType::Pack).unwrap();
             let was_there = |pack: &&Listed| world.store().stat(FileType::Pack, &pack.name).is_ok();
             let new = packs.len() - packs.iter().filter(was_there).count();
-            assert!(nth > 20 && new > 1, "{nth} changes, {new} new packs");
+            assert!(nth > 20 && new > 0, "{nth} changes, {new} new packs");
             assert_clean(&open(&memory), &what);
             world.assert_whole(&memory, &what);
             world.assert_restic_is_content(&memory, &what);
