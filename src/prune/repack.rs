@@ -1,4 +1,5 @@
-//! Copies the needed blobs of packs into new ones, sealed as they are, many packs at once.
+//! Copies the needed blobs of packs into new ones, sealed as they are, many packs at once; what is stored raw
+//! in version 2 is compressed on the way, as restic does.
 //!
 //! ```text
 //! pack ─ ranges of needed blobs ─ tail of an open pack: copy, open, hash ─ full: upload ─ index
@@ -19,6 +20,7 @@ use super::{Context, Options};
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::{BlobType, Opener, SealedLength, Sealer};
+use crate::repository::compression::Compression;
 use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{self, ByPack, IndexEntry, IndexPack};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
@@ -96,7 +98,11 @@ pub(super) fn repack(
         open: Mutex::default(),
         written: Mutex::new(Written { repacked: Repacked::default(), unindexed_blobs: 0, since }),
     };
-    let state = || Ok((context.repository.opener()?, context.repository.sealer()?));
+    let state = || {
+        let sealer = context.repository.sealer()?;
+        let sealer = if options.uncompressed { sealer.compressing_all() } else { sealer };
+        Ok((context.repository.opener()?, sealer))
+    };
     let done = packs.iter().try_for_each(|(kind, packs)| {
         in_parallel_with(packs, workers, state, |(opener, sealer), pack| {
             repack.one(*pack, *kind, opener, sealer)
@@ -218,9 +224,7 @@ impl Repack<'_> {
         let random = self.context.repository.random();
         let plain_length = entry.extent.plain_length;
         let damaged = |cause: &dyn std::fmt::Display| damaged_blob(entry.kind, &entry.id, pack, cause);
-        let compress = plain_length.is_none()
-            && (entry.kind == BlobType::Tree || self.options.uncompressed)
-            && self.context.repository.config().version >= 2;
+        let compress = plain_length.is_none() && self.compresses(entry.kind);
         let held = lock(&self.open).pop();
         let mut builder = held
             .unwrap_or_else(|| PackBuilder::new(entry.kind, vec![0; self.options.pack_bytes + TAIL_BYTES]));
@@ -245,6 +249,15 @@ impl Repack<'_> {
             lock(&self.open).push(builder);
         }
         appended.map(|_| ())
+    }
+
+    /// Whether what is stored raw is compressed when it is copied: as restic does, unless compression is off.
+    fn compresses(&self, kind: BlobType) -> bool {
+        let repository = self.context.repository;
+        let wanted = kind == BlobType::Tree
+            || self.options.uncompressed
+            || repository.compression() != Compression::Off;
+        wanted && repository.config().version >= 2
     }
 
     fn upload(&self, builder: Builder) -> Result<()> {

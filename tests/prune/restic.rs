@@ -114,7 +114,7 @@ fn forget_with_prune_takes_restics_options() {
     let Some(restic) = Restic::on(REFEREES[0], repository.path()) else { return };
     let lists = history(&restic.with("RESTIC_PACK_SIZE", "4"), folder.path(), ["auto", "off"]);
     let before = data_bytes(repository.path());
-    let mut seen = std::collections::BTreeSet::new();
+    let mut left = std::collections::BTreeMap::new();
     for options in [
         "",
         "--max-unused 0",
@@ -157,12 +157,21 @@ fn forget_with_prune_takes_restics_options() {
             ours_bytes.abs_diff(theirs_bytes) * 100 <= theirs_bytes,
             "{before} → restic {theirs_bytes}, ours {ours_bytes}: {said}"
         );
-        seen.insert(theirs_bytes >> 10);
+        left.insert(options, ours_bytes);
         ours.check();
         let mover = Mover::open(copies[1].path()).unwrap();
         for (id, list) in mover.snapshot_ids().iter().zip(&lists) {
             listing::assert_same(list, &mover.restored(id), options);
         }
+        if options.starts_with("--repack-uncompressed") {
+            let index = mover.repository.load_index().unwrap();
+            assert!(
+                index.iter().all(|entry| entry.extent.plain_length.is_some()),
+                "{options}: raw blobs are left"
+            );
+        }
     }
-    assert!(seen.len() > 4, "options that leave the same show nothing: {seen:?}");
+    // Options that leave the same would show nothing.
+    let sizes = ["--repack-uncompressed", "", "--repack-cacheable-only"].map(|options| left[options]);
+    assert!(sizes.is_sorted_by(|less, more| less * 102 < more * 100), "{left:?}");
 }
