@@ -33,7 +33,8 @@ WAIT=${WAIT:-true}
 TIMEOUT=${TIMEOUT:-1800}
 PAUSE=${PAUSE:-5}
 IMAGE=${IMAGE:-registry.example.org/volmover:0.1.0}
-stamp=$(date -u +%Y%m%d%H%M%S)
+# A trigger that stood there before would be no trigger.
+stamp=$(date -u +%Y%m%d%H%M%S)-$$
 
 # name, value: nothing but a name of Kubernetes
 named() {
@@ -104,17 +105,22 @@ field() { k get "$1" "$2" -n "$namespace" -o "jsonpath={$3}"; }
 # kind, name: what the mover said.
 logs() { field "$1" "$2" .status.latestMoverStatus.logs; echo; }
 
-said() { field "$1" "$2" .status.latestMoverStatus; }
+# kind, name: its result and what it said, in one look.
+said() { k get "$1" "$2" -n "$namespace" -o 'jsonpath={.status.latestMoverStatus.result}{" "}{.status.latestMoverStatus.logs}'; }
 
 # kind, name, field, value, what the mover said before: waits until the field has the value. A failure that is new,
 # or the time that is over, ends with what the mover said.
 wait_for() {
   waited=0
   while [ "$(field "$1" "$2" "$3")" != "$4" ]; do
-    if [ "$(field "$1" "$2" .status.latestMoverStatus.result)" = Failed ] && [ "$(said "$1" "$2")" != "$5" ]; then
-      logs "$1" "$2" >&2
-      fail "$1 $namespace/$2 failed; VolSync tries again"
-    fi
+    now=$(said "$1" "$2")
+    case $now in
+      "$5") ;;
+      Failed*)
+        printf '%s\n' "${now#* }" >&2
+        fail "$1 $namespace/$2 failed; VolSync tries again"
+        ;;
+    esac
     if [ "$waited" -ge "$TIMEOUT" ]; then
       logs "$1" "$2" >&2
       fail "$1 $namespace/$2 did not finish in $TIMEOUT s"
@@ -246,7 +252,7 @@ restore() {
     echo "$namespace/$restore restores now; afterwards delete the ReplicationDestination${id:+ and the Secret} $restore"
     return
   fi
-  wait_for replicationdestination "$restore" .status.lastManualSync "$restore" ''
+  wait_for replicationdestination "$restore" .status.lastManualSync "$restore" ' '
   told=$(logs replicationdestination "$restore")
   printf '%s\n' "$told"
   case $told in

@@ -30,7 +30,9 @@ fn objects() -> Vec<(String, Value)> {
     let mut found = Vec::new();
     for file in files(".yaml") {
         let name = file.strip_prefix(deploy()).unwrap().to_str().unwrap().to_owned();
-        let documents = documents(&with_values(&text(&name)));
+        // A workflow has braces of its own.
+        let filled = if name.starts_with("ci/") { text(&name) } else { with_values(&text(&name)) };
+        let documents = documents(&filled);
         assert!(!documents.is_empty(), "{name} is empty");
         found.extend(documents.into_iter().map(|document| (name.clone(), document)));
     }
@@ -63,7 +65,7 @@ fn no_secret_is_in_a_file() {
         }
         walk(&object, "", &mut |path, value| {
             let secret = ["PASSWORD", "SECRET_ACCESS_KEY"].iter().any(|word| path.ends_with(word));
-            let template = value.as_str().is_some_and(|value| value.contains("{{"));
+            let template = value.as_str().is_some_and(|value| value.contains("{{ "));
             assert!(!secret || template, "{name}: {path}");
         });
     }
