@@ -183,6 +183,8 @@ fn several_users_share_a_repository() {
     fs::create_dir(mounted.repository()).unwrap();
     std::os::unix::fs::chown(mounted.repository(), None, Some(65534)).unwrap();
     open(&mounted.repository(), 0o2770);
+    mover::create_in(mover::local(&mounted.repository()).as_ref(), 2);
+    done(Command::new("chown").args(["-R", "1001"]).arg(mounted.repository()), 0);
     // The build's own folder may be closed to others.
     let program = mounted.path("entry.sh");
     fs::copy(env!("CARGO_BIN_EXE_volmover"), &program).unwrap();
