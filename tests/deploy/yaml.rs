@@ -64,7 +64,9 @@ pub(crate) fn walk(value: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value
             }
         }
         Value::Array(items) if !items.is_empty() => {
-            items.iter().for_each(|item| walk(item, &format!("{path}[]"), visit));
+            for item in items {
+                walk(item, &format!("{path}[]"), visit);
+            }
         }
         leaf => visit(path, leaf),
     }
