@@ -410,14 +410,14 @@ mod tests {
         let entries = [
             entry(10, 100),
             entry(110 + GAP_BYTES, 5),
-            entry(200 + 2 * GAP_BYTES, half),
-            entry(200 + 2 * GAP_BYTES + half, half),
+            entry(100 + 2 * GAP_BYTES, half),
+            entry(100 + 2 * GAP_BYTES + half, half),
             entry(1 << 30, 2 * RANGE_BYTES),
         ];
         let places: Vec<_> = ranges(&entries).into_iter().map(|range| range.entries).collect();
         assert_eq!(places, [0..3, 3..4, 4..5]);
         assert!(ranges(&[]).is_empty());
         let all = ranges(&entries);
-        assert_eq!(all.first().map(|range| (range.start, range.end)), Some((10, 200 + 2 * GAP_BYTES + half)));
+        assert_eq!(all.first().map(|range| (range.start, range.end)), Some((10, 100 + 2 * GAP_BYTES + half)));
     }
 }

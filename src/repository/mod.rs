@@ -172,15 +172,17 @@ impl Repository {
         Ok((Id::of(&stored), stored))
     }
 
-    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup. One that was
-    /// removed since it was listed, as a forget beside this run does, is none of them.
+    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup. Forget shares
+    /// its lock with readers, so one that is listed may be gone a moment later; it is left out when a second
+    /// list does not know it either.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
         let ids = self.ids(FileType::Snapshot)?;
         let workers = self.backend.connections();
         let read = in_parallel(&ids, workers, |id| Ok((*id, self.snapshot_if_there(id)?)))?;
         if read.iter().any(|(_, snapshot)| snapshot.is_none()) {
-            let now = self.ids(FileType::Snapshot)?;
-            if let Some((id, _)) = read.iter().find(|(id, found)| found.is_none() && now.contains(id)) {
+            let listed = self.ids(FileType::Snapshot)?;
+            let lost = read.iter().find(|(id, snapshot)| snapshot.is_none() && listed.contains(id));
+            if let Some((id, _)) = lost {
                 return Err(missing_file(FileType::Snapshot, id));
             }
         }
@@ -193,11 +195,9 @@ impl Repository {
     }
 
     fn snapshot_if_there(&self, id: &Id) -> Result<Option<Snapshot>> {
-        let json = self.read_unpacked_if_there(FileType::Snapshot, id)?;
-        let decode = |json: Vec<u8>| {
-            Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
-        };
-        json.map(decode).transpose()
+        let Some(json) = self.read_unpacked_if_there(FileType::Snapshot, id)? else { return Ok(None) };
+        let damaged = |cause: String| damaged_file(FileType::Snapshot, id, cause);
+        Snapshot::decode(&json).map(Some).map_err(|cause| damaged(cause.to_string()))
     }
 
     /// What one index file lists.
