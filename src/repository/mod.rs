@@ -106,6 +106,12 @@ impl Repository {
         Sealer::new(self.cipher.clone(), self.config.version, self.compression)
     }
 
+    /// How data is compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
     /// A worker's context for opening blobs.
     pub fn opener(&self) -> Result<Opener> {
         Opener::new(self.cipher.clone())
@@ -113,8 +119,13 @@ impl Repository {
 
     /// All ids of a kind, in no order. A name that is no id cannot occur: lists leave strangers out.
     pub fn ids(&self, kind: FileType) -> Result<Vec<Id>> {
+        Ok(self.files(kind)?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The same with their sizes in bytes.
+    pub fn files(&self, kind: FileType) -> Result<Vec<(Id, u64)>> {
         let listed = self.backend.list(kind)?;
-        Ok(listed.iter().filter_map(|file| file.name.parse().ok()).collect())
+        Ok(listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect())
     }
 
     /// The plaintext of an unpacked file (key files are not sealed and are read elsewhere).
@@ -161,17 +172,32 @@ impl Repository {
         Ok((Id::of(&stored), stored))
     }
 
-    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup.
+    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup. Forget shares
+    /// its lock with readers, so one that is listed may be gone a moment later; it is left out when a second
+    /// list does not know it either.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
         let ids = self.ids(FileType::Snapshot)?;
         let workers = self.backend.connections();
-        crate::repository::in_parallel(&ids, workers, |id| Ok((*id, self.snapshot(id)?)))
+        let read = in_parallel(&ids, workers, |id| Ok((*id, self.snapshot_if_there(id)?)))?;
+        if read.iter().any(|(_, snapshot)| snapshot.is_none()) {
+            let listed = self.ids(FileType::Snapshot)?;
+            let lost = read.iter().find(|(id, snapshot)| snapshot.is_none() && listed.contains(id));
+            if let Some((id, _)) = lost {
+                return Err(missing_file(FileType::Snapshot, id));
+            }
+        }
+        Ok(read.into_iter().filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
     }
 
     /// One snapshot.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
-        let json = self.read_unpacked(FileType::Snapshot, id)?;
-        Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
+        self.snapshot_if_there(id)?.ok_or_else(|| missing_file(FileType::Snapshot, id))
+    }
+
+    fn snapshot_if_there(&self, id: &Id) -> Result<Option<Snapshot>> {
+        let Some(json) = self.read_unpacked_if_there(FileType::Snapshot, id)? else { return Ok(None) };
+        let damaged = |cause: String| damaged_file(FileType::Snapshot, id, cause);
+        Snapshot::decode(&json).map(Some).map_err(|cause| damaged(cause.to_string()))
     }
 
     /// What one index file lists.
@@ -183,7 +209,16 @@ impl Repository {
     /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it. One
     /// that cannot fit the memory budget is an error before it is loaded.
     pub fn load_index(&self) -> Result<Index> {
-        load::index(self, self.memory_bytes)
+        self.load_index_of(&self.files(FileType::Index)?, &|_, _| ())
+    }
+
+    /// The index of the files of a list; `seen` is told what each of them lists.
+    pub fn load_index_of(
+        &self,
+        files: &[(Id, u64)],
+        seen: &(dyn Fn(Id, &[IndexPack]) + Sync),
+    ) -> Result<Index> {
+        load::index(self, files, self.memory_bytes, seen)
     }
 
     /// A blob's plaintext, fetched on its own; from another pack when one copy is bad.
