@@ -4,6 +4,7 @@
 //! `VOLMOVER_TEST_SCALE=10` makes the last one of 10 000 snapshots; `--nocapture` shows the seconds. Nothing is
 //! asserted about time, but every operation reads all of them, so one that is slow by design shows here.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::print_stdout, reason = "the seconds are what the last test is for")]
 
 #[path = "support/mod.rs"]
 mod support;

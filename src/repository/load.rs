@@ -6,8 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::index::{Index, IndexBuilder, IndexPack};
-use super::{Id, Repository, in_parallel};
+use super::index::{Index, IndexBuilder};
+use super::{EachIndexFile, Id, Repository, in_parallel};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An index that is estimated at this share more than the budget is not loaded, in percent. Files differ: a
@@ -16,13 +16,12 @@ const EXCESS_PERCENT: u64 = 25;
 /// What a file in flight takes for each of its bytes: itself, its JSON, and the decoded entries.
 const FLIGHT_FACTOR: u64 = 8;
 
-/// The index of `files`, given with their sizes, which may take up to `memory_bytes` in memory. `each` is given what every file lists,
-/// or why it cannot be read, and says what of it is taken into the index; its error ends the loading.
+/// The index of `files`, given with their sizes, which may take up to `memory_bytes` in memory.
 pub(super) fn index(
     repository: &Repository,
     memory_bytes: u64,
     mut files: Vec<(Id, u64)>,
-    each: &(dyn Fn(&Id, Result<Vec<IndexPack>>) -> Result<Vec<IndexPack>> + Sync),
+    each: &EachIndexFile<'_>,
 ) -> Result<Index> {
     files.sort_unstable_by_key(|(id, bytes)| std::cmp::Reverse((*bytes, *id)));
     let Some((first, others)) = files.split_first() else { return Ok(IndexBuilder::default().finish()) };

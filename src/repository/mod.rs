@@ -46,6 +46,10 @@ use tree::Tree;
 /// The first byte of an unpacked file that is compressed.
 const COMPRESSED: u8 = 2;
 
+/// Is given what an index file lists, or why it cannot be read, on many threads. What it returns is taken into
+/// the index that is being loaded; an error ends the loading.
+pub type EachIndexFile<'a> = dyn Fn(&Id, Result<Vec<IndexPack>>) -> Result<Vec<IndexPack>> + Sync + 'a;
+
 /// An open repository.
 pub struct Repository {
     backend: Arc<dyn Backend>,
@@ -213,13 +217,8 @@ impl Repository {
         self.load_index_files(self.files(FileType::Index)?, &|_, packs| packs)
     }
 
-    /// The index of these files, given with their sizes, within the same limit. `each` is given what every file lists, or why it cannot
-    /// be read, on many threads; what it returns of that is taken into the index, and its error ends it.
-    pub fn load_index_files(
-        &self,
-        files: Vec<(Id, u64)>,
-        each: &(dyn Fn(&Id, Result<Vec<IndexPack>>) -> Result<Vec<IndexPack>> + Sync),
-    ) -> Result<Index> {
+    /// The index of these files, given with their sizes, within the same limit.
+    pub fn load_index_files(&self, files: Vec<(Id, u64)>, each: &EachIndexFile<'_>) -> Result<Index> {
         load::index(self, self.memory_bytes, files, each)
     }
 
