@@ -44,6 +44,7 @@ fn keeps_one(place: &dyn Store) {
     restic.ok(&["forget", "--host", "volsync", "--keep-last", "1"]);
     restic.ok(&["prune"]);
     restic.check();
+    place.hand_over(Security::Default);
     assert!(whole(place, &volume).succeeds().contains(" saved\n"));
     restic.check();
 }
@@ -74,6 +75,7 @@ fn a_live_lock_of_another_is_respected() {
     let other = Mover::open(&place.path()).unwrap();
     let job = whole(&place, &volume).with("MOVER_LOCK_WAIT", "0");
     let held = other.session().locked(LockMode::Exclusive, |_| {
+        place.hand_over(Security::Default);
         let tail = job.fails(11);
         assert!(tail.lines().last().unwrap().contains("lock"), "{tail}");
         Ok((place.count("locks"), place.count("snapshots")))
@@ -82,6 +84,7 @@ fn a_live_lock_of_another_is_respected() {
     // A shared lock stops the prune alone. The retry keeps the snapshot that it finds.
     grow(&volume, 7);
     let held = other.session().locked(LockMode::Shared, |_| {
+        place.hand_over(Security::Default);
         for _ in 0..2 {
             job.fails(11);
         }
@@ -122,6 +125,7 @@ fn old_lock(place: &Mounted) -> std::path::PathBuf {
     fs::write(&path, stored).unwrap();
     let modified = std::time::SystemTime::now() - past;
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    place.hand_over(Security::Default);
     path
 }
 

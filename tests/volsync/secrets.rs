@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::job::{Job, Mounted, Security, volume_of};
 use crate::minio::Minio;
+use crate::quirks::overwrite;
 use crate::scenarios::{volume, volumes_can_be_given};
 use crate::support::children::wait_until;
 use crate::way::{Mover, Ran};
@@ -66,7 +67,7 @@ fn failures_of_each_kind_tell_no_secret() {
         &restore.clone().with("RESTIC_REPOSITORY", "/mnt/repository/no").with("MOVER_ON_MISSING", "fail"),
         10,
     );
-    fs::write(place.path().join("config"), "damaged").unwrap();
+    overwrite(&place.path().join("config"), b"damaged");
     says_nothing(&restore, 21);
 }
 
