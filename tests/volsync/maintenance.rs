@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use volmover::clock::{Clock, SystemClock};
 use volmover::repository::lock::LockMode;
 
 use crate::job::{Job, Mounted, Security, Store, give, volume_of};
@@ -115,7 +116,7 @@ fn a_lock_of_half_an_hour_ago_is_removed() {
 /// An exclusive lock that is 31 minutes old by its own time and by the store's.
 fn old_lock(place: &Mounted) -> std::path::PathBuf {
     let past = Duration::from_mins(31);
-    let clock = PastClock(past);
+    let clock = PastClock(SystemClock::new(), past);
     let holder = Mover::open_at(local(&place.path()), Arc::new(clock)).unwrap();
     let held = holder.session().locked(LockMode::Exclusive, |_| {
         let lock = fs::read_dir(place.path().join("locks")).unwrap().next().unwrap().unwrap().path();
@@ -130,19 +131,19 @@ fn old_lock(place: &Mounted) -> std::path::PathBuf {
 }
 
 /// The machine's clock, so much earlier.
-struct PastClock(Duration);
+struct PastClock(SystemClock, Duration);
 
-impl volmover::clock::Clock for PastClock {
+impl Clock for PastClock {
     fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::now() - self.0
+        self.0.now() - self.1
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::ZERO
+        self.0.elapsed()
     }
 
     fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
+        self.0.sleep(duration);
     }
 }
 

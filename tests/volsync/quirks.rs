@@ -237,8 +237,10 @@ fn a_killed_mover_s_lock_does_not_stop_the_next() {
     assert_ne!(mover.finish().code, 0);
     assert_eq!(place.count("locks"), 1, "a killed process cannot give its lock back");
     source(&place, &volume).succeeds();
-    // The original saves, and stumbles over the lock at every forget.
-    if let Some(original) = Original::found() {
+    // The original saves, and stumbles over the lock at every forget. A plain process sees that the lock's is gone,
+    // one in another container cannot.
+    let original = Original::found().filter(|_| crate::way::image().is_some());
+    if let Some(original) = original {
         assert_eq!(original.source(&source(&place, &volume)).code, 11);
     }
     restic.ok(&["unlock", "--remove-all"]);

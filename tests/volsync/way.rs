@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::job::{Job, open_folder};
 use crate::log::{self, Verdict};
-use crate::support::{is_root, skipped};
+use crate::support::{is_required, is_root, skipped};
 
 const ENTRY: &str = "/mover-restic/entry.sh";
 
@@ -36,8 +36,7 @@ pub static WAY: LazyLock<Way> = LazyLock::new(|| {
         let image = std::env::var("VOLMOVER_IMAGE").unwrap_or_else(|_| import());
         return Way::Engine(image);
     }
-    let required = std::env::var_os("VOLMOVER_REQUIRE_PEERS").is_some_and(|value| value == "1");
-    assert!(!required, "no Docker Engine answers: eval \"$(.ci/engine start FOLDER)\"");
+    assert!(!is_required(), "no Docker Engine answers: eval \"$(.ci/engine start FOLDER)\"");
     skipped("containers: no Docker Engine answers, so movers run as plain processes (.ci/engine starts one)");
     let folder = open_folder();
     fs::copy(env!("CARGO_BIN_EXE_volmover"), folder.path().join("entry.sh")).unwrap();
