@@ -362,7 +362,8 @@ mod tests {
     fn what_is_wrong_is_named() {
         assert_eq!(refused(&["frobnicate"]).split('.').next(), Some("unknown operation: frobnicate"));
         assert!(
-            refused(&["backup", "report"]).starts_with("operation not supported yet: report. Supported: init")
+            refused(&["backup", "report"])
+                .starts_with("operation not supported yet: report. Supported: init")
         );
         assert!(
             refused(&["--hots", "x", "backup"]).starts_with("unknown option: --hots. Did you mean --host?")

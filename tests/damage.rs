@@ -9,11 +9,17 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use support::fixture::{self, Damage, Part, copy_folder, damage_file};
 use support::mover::{self, Mover};
 use support::{listing, source};
 use tempfile::TempDir;
+use volmover::backend::fault::{Fault, Rule};
+use volmover::backend::memory::MemoryBackend;
+use volmover::backend::record::Request;
+use volmover::backend::{Backend, FileType};
+use volmover::clock::SystemClock;
 use volmover::error::{Error, ErrorKind, Result};
 use volmover::ops::restore::Outcome;
 use volmover::repository::blob::BlobType;
@@ -215,4 +221,33 @@ fn a_backup_after_a_lost_tree_pack_is_whole_or_fails() {
             Err(error) => assert_eq!(error.kind, ErrorKind::Damaged, "{error}"),
         }
     }
+}
+
+/// Forget shares its lock with readers. What it removed after the list is left out; what a store goes on to list
+/// and does not have is lost.
+#[test]
+fn a_snapshot_that_goes_after_it_was_listed() {
+    let memory: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
+    mover::create_in(&*memory, 2);
+    let source = TempDir::new().unwrap();
+    let first = Mover::open_backend(Arc::clone(&memory)).unwrap();
+    for content in ["one", "two"] {
+        fs::write(source.path().join("file"), content).unwrap();
+        first.backup(source.path()).unwrap();
+    }
+    let lists = || Rule::on(&[Request::List]).kind(FileType::Snapshot).stale_list();
+    let fault = Arc::new(Fault::new(Arc::clone(&memory), Arc::new(SystemClock::default())));
+    let mover = Mover::open_backend(Arc::clone(&fault) as Arc<dyn Backend>).unwrap();
+    fault.add(lists().times(2));
+    let ids = mover.snapshot_ids();
+    memory.delete(FileType::Snapshot, &ids[0]).unwrap();
+    let left = mover.repository.snapshots().unwrap();
+    assert_eq!(left.iter().map(|(id, _)| id.hex()).collect::<Vec<_>>(), ids[1..]);
+
+    fault.clear();
+    fault.add(lists().forever());
+    mover.snapshot_ids();
+    memory.delete(FileType::Snapshot, &ids[1]).unwrap();
+    let error = mover.repository.snapshots().unwrap_err();
+    assert!(error.kind == ErrorKind::Damaged && error.to_string().contains(&ids[1]), "{error}");
 }

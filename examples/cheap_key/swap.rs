@@ -11,7 +11,7 @@ use std::path::Path;
 use volmover::clock::{Clock, SystemClock};
 use volmover::random::SystemRandom;
 use volmover::repository::Id;
-use volmover::repository::key::{KeyError, KeyFile, ScryptCost};
+use volmover::repository::key::{Effort, KeyError, KeyFile, ScryptCost};
 
 /// Replaces every key file under `repository` that `password` opens, and says how many.
 pub(crate) fn replace_keys(repository: &Path, password: &[u8]) -> Result<usize, Box<dyn Error>> {
@@ -21,15 +21,22 @@ pub(crate) fn replace_keys(repository: &Path, password: &[u8]) -> Result<usize, 
     let mut replaced = 0;
     for path in paths {
         let stored = KeyFile::decode(&fs::read(&path)?)?;
-        let master = match stored.open(password) {
+        let master = match stored.open(password, Effort::LEAST) {
             Ok(master) => master,
             Err(KeyError::WrongPassword) => continue,
             Err(error) => return Err(error.into()),
         };
         let made_by = (stored.hostname.as_str(), stored.username.as_str());
         let now = SystemClock::new().now();
-        let cheap =
-            KeyFile::create(password, &master, ScryptCost::CHEAP, made_by, now, &SystemRandom)?.encode();
+        let cheap = KeyFile::create(
+            password,
+            &master,
+            (ScryptCost::CHEAP, Effort::LEAST),
+            made_by,
+            now,
+            &SystemRandom,
+        )?
+        .encode();
         fs::write(folder.join(Id::of(&cheap).hex()), &cheap)?;
         fs::remove_file(&path)?;
         replaced += 1;

@@ -1,12 +1,13 @@
 //! `Id`: the SHA-256 of what it names, as 32 bytes. The one place that hashes repository data.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of a blob's plaintext or of a file's stored bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Id(pub [u8; 32]);
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -47,6 +48,20 @@ impl Id {
         let mut text = self.hex();
         text.truncate(8);
         text
+    }
+}
+
+/// By bytes; the first eight, which nearly always decide, as one number.
+impl Ord for Id {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let leading = |id: &Self| id.0.first_chunk().copied().map(u64::from_be_bytes);
+        leading(self).cmp(&leading(other)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Id {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -105,5 +120,28 @@ impl FromStr for Id {
             }
         }
         Ok(Self(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_that_of_the_bytes() {
+        let ids: Vec<Id> = (0..200_u8).map(|n| Id::of(&[n])).collect();
+        let mut close = ids.clone();
+        close.extend(ids.iter().map(|id| {
+            let mut near = *id;
+            if let Some(last) = near.0.last_mut() {
+                *last = last.wrapping_add(1);
+            }
+            near
+        }));
+        for (left, right) in
+            close.iter().zip(close.iter().rev()).chain(close.iter().zip(close.iter().skip(200)))
+        {
+            assert_eq!(left.cmp(right), left.0.cmp(&right.0));
+        }
     }
 }

@@ -42,6 +42,25 @@ impl ScryptCost {
     }
 }
 
+/// What a derivation may use: scrypt's lanes do not depend on each other, and each takes the memory of the cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// Lanes computed at once, at most.
+    pub threads: usize,
+    /// Memory for all of them in bytes; one lane is computed whatever it takes.
+    pub memory_bytes: u64,
+}
+
+impl Effort {
+    /// One lane after the other.
+    pub const LEAST: Self = Self { threads: 1, memory_bytes: 0 };
+
+    fn lanes(self, cost: ScryptCost) -> usize {
+        let fit = self.memory_bytes / cost.memory_bytes().max(1);
+        self.threads.min(cost.p as usize).min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1)
+    }
+}
+
 /// A key file, fields in restic's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyFile {
@@ -75,6 +94,9 @@ pub enum KeyError {
     /// It asks for more memory than is allowed.
     #[error("its scrypt parameters ask for {0} MiB of memory, more than the 1024 MiB allowed")]
     TooCostly(u64),
+    /// The system gives no threads.
+    #[error("cannot start a thread: {0}")]
+    NoThreads(String),
 }
 
 impl KeyFile {
@@ -93,13 +115,13 @@ impl KeyFile {
     pub fn create(
         password: &[u8],
         master: &SealKey,
-        cost: ScryptCost,
+        (cost, effort): (ScryptCost, Effort),
         (hostname, username): (&str, &str),
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<Self> {
         let salt: [u8; 64] = random_array(random)?;
-        let user_key = derive(password, &salt, cost).map_err(|cause| {
+        let user_key = derive(password, &salt, cost, effort).map_err(|cause| {
             Error::new(ErrorKind::Other, "deriving a key from the password failed").because(cause)
         })?;
         let data = user_key.cipher().seal(&master.to_json(), random)?;
@@ -117,7 +139,7 @@ impl KeyFile {
     }
 
     /// Opens the master key.
-    pub fn open(&self, password: &[u8]) -> Result<SealKey, KeyError> {
+    pub fn open(&self, password: &[u8], effort: Effort) -> Result<SealKey, KeyError> {
         if self.kdf != "scrypt" {
             return Err(KeyError::Damaged(format!("unknown key derivation {:?}", self.kdf)));
         }
@@ -125,7 +147,8 @@ impl KeyFile {
             STANDARD.decode(text).map_err(|cause| KeyError::Damaged(format!("not base64: {cause}")))
         };
         let (salt, sealed) = (decode(&self.salt)?, decode(&self.data)?);
-        let user_key = derive(password, &salt, ScryptCost { n: self.n, r: self.r, p: self.p })?;
+        let cost = ScryptCost { n: self.n, r: self.r, p: self.p };
+        let user_key = derive(password, &salt, cost, effort)?;
         let mut json = Zeroizing::new(Vec::new());
         user_key.cipher().open_into(&sealed, &mut json).map_err(|_| KeyError::WrongPassword)?;
         SealKey::from_json(&json)
@@ -133,7 +156,7 @@ impl KeyFile {
     }
 }
 
-fn derive(password: &[u8], salt: &[u8], cost: ScryptCost) -> Result<SealKey, KeyError> {
+fn derive(password: &[u8], salt: &[u8], cost: ScryptCost, effort: Effort) -> Result<SealKey, KeyError> {
     if cost.memory_bytes() > SCRYPT_BYTES_MAX {
         return Err(KeyError::TooCostly(cost.memory_bytes() >> 20));
     }
@@ -144,7 +167,13 @@ fn derive(password: &[u8], salt: &[u8], cost: ScryptCost) -> Result<SealKey, Key
     let parameters =
         scrypt::Params::new(cost.n.trailing_zeros() as u8, cost.r, cost.p).map_err(|_| invalid())?;
     let mut bytes = Zeroizing::new([0_u8; 64]);
-    scrypt::scrypt(password, salt, &parameters, bytes.as_mut_slice()).map_err(|_| invalid())?;
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(effort.lanes(cost))
+        .build()
+        .map_err(|cause| KeyError::NoThreads(cause.to_string()))?;
+    threads
+        .install(|| scrypt::scrypt(password, salt, &parameters, bytes.as_mut_slice()))
+        .map_err(|_| invalid())?;
     Ok(SealKey::from_bytes(&bytes))
 }
 
@@ -156,23 +185,47 @@ mod tests {
 
     fn key_file() -> KeyFile {
         let master = SealKey::random(&SystemRandom).unwrap();
-        KeyFile::create(b"p", &master, ScryptCost::CHEAP, ("h", "u"), Timestamp::UNIX_EPOCH, &SystemRandom)
-            .unwrap()
+        KeyFile::create(
+            b"p",
+            &master,
+            (ScryptCost::CHEAP, Effort::LEAST),
+            ("h", "u"),
+            Timestamp::UNIX_EPOCH,
+            &SystemRandom,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn lanes_at_once_give_the_same_key() {
+        let cost = ScryptCost { n: 64, r: 2, p: 8 };
+        let many = Effort { threads: 3, memory_bytes: 1 << 20 };
+        let [one, three] = [Effort::LEAST, many].map(|effort| derive(b"p", b"salt", cost, effort).unwrap());
+        let sealed = one.cipher().seal(b"plain", &SystemRandom).unwrap();
+        let mut plain = Vec::new();
+        three.cipher().open_into(&sealed, &mut plain).unwrap();
+        assert_eq!(plain, b"plain");
+    }
+
+    #[test]
+    fn lanes_are_bounded_by_threads_memory_and_cost() {
+        let lanes = |threads, mib: u64| Effort { threads, memory_bytes: mib << 20 }.lanes(ScryptCost::RESTIC);
+        assert_eq!((lanes(2, 256), lanes(16, 1024), lanes(16, 100), lanes(4, 0)), (2, 8, 3, 1));
     }
 
     #[test]
     fn opens_with_its_password_only() {
         let stored = KeyFile::decode(&key_file().encode()).unwrap();
-        stored.open(b"p").unwrap();
-        assert_eq!(stored.open(b"q").unwrap_err(), KeyError::WrongPassword);
+        stored.open(b"p", Effort::LEAST).unwrap();
+        assert_eq!(stored.open(b"q", Effort::LEAST).unwrap_err(), KeyError::WrongPassword);
     }
 
     #[test]
     fn refuses_parameters_that_would_take_all_memory() {
         let mut stored = key_file();
         stored.n = 1 << 31;
-        assert!(matches!(stored.open(b"p"), Err(KeyError::TooCostly(_))));
+        assert!(matches!(stored.open(b"p", Effort::LEAST), Err(KeyError::TooCostly(_))));
         stored.n = 3;
-        assert!(matches!(stored.open(b"p"), Err(KeyError::Damaged(_))));
+        assert!(matches!(stored.open(b"p", Effort::LEAST), Err(KeyError::Damaged(_))));
     }
 }

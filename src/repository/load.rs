@@ -72,7 +72,7 @@ mod tests {
     use crate::repository::blob::{BlobType, Extent};
     use crate::repository::compression::Compression;
     use crate::repository::index::{IndexPack, encode};
-    use crate::repository::key::ScryptCost;
+    use crate::repository::key::{Effort, ScryptCost};
     use crate::repository::open::Access;
     use crate::repository::pack::PackedBlob;
 
@@ -84,6 +84,7 @@ mod tests {
             key_hint: None,
             compression: Compression::Auto,
             scrypt: ScryptCost::CHEAP,
+            effort: Effort::LEAST,
             host_and_user: ("h", "u"),
             clock: Arc::<SystemClock>::clone(&clock),
             random: Arc::new(SystemRandom),

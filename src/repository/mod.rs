@@ -161,17 +161,32 @@ impl Repository {
         Ok((Id::of(&stored), stored))
     }
 
-    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup.
+    /// All snapshots. One that cannot be read is an error: leaving it out would hide a backup. Forget shares
+    /// its lock with readers, so one that is listed may be gone a moment later; it is left out when a second
+    /// list does not know it either.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
         let ids = self.ids(FileType::Snapshot)?;
         let workers = self.backend.connections();
-        crate::repository::in_parallel(&ids, workers, |id| Ok((*id, self.snapshot(id)?)))
+        let read = in_parallel(&ids, workers, |id| Ok((*id, self.snapshot_if_there(id)?)))?;
+        if read.iter().any(|(_, snapshot)| snapshot.is_none()) {
+            let listed = self.ids(FileType::Snapshot)?;
+            let lost = read.iter().find(|(id, snapshot)| snapshot.is_none() && listed.contains(id));
+            if let Some((id, _)) = lost {
+                return Err(missing_file(FileType::Snapshot, id));
+            }
+        }
+        Ok(read.into_iter().filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
     }
 
     /// One snapshot.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
-        let json = self.read_unpacked(FileType::Snapshot, id)?;
-        Snapshot::decode(&json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
+        self.snapshot_if_there(id)?.ok_or_else(|| missing_file(FileType::Snapshot, id))
+    }
+
+    fn snapshot_if_there(&self, id: &Id) -> Result<Option<Snapshot>> {
+        let Some(json) = self.read_unpacked_if_there(FileType::Snapshot, id)? else { return Ok(None) };
+        let damaged = |cause: String| damaged_file(FileType::Snapshot, id, cause);
+        Snapshot::decode(&json).map(Some).map_err(|cause| damaged(cause.to_string()))
     }
 
     /// What one index file lists.

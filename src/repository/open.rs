@@ -21,7 +21,7 @@ use super::compression::Compression;
 use super::config_file::RepositoryConfig;
 use super::crypto::{Cipher, SealKey};
 use super::id::Id;
-use super::key::{KeyError, KeyFile, ScryptCost};
+use super::key::{Effort, KeyError, KeyFile, ScryptCost};
 use crate::backend::{Backend, BackendErrorKind, FileType};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +43,8 @@ pub struct Access<'a> {
     pub compression: Compression,
     /// What a new key costs to open.
     pub scrypt: ScryptCost,
+    /// What deriving a key from the password may use.
+    pub effort: Effort,
     /// Host and user that a new key names.
     pub host_and_user: (&'a str, &'a str),
     /// The clock of this run.
@@ -181,7 +183,7 @@ fn try_keys(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> Resul
     let mut opens_other = false;
     let mut damage = None;
     for name in names.iter().take(KEYS_MAX) {
-        match try_key(backend, name, stored, access.password) {
+        match try_key(backend, name, stored, access) {
             Ok(Tried::Opens(opened)) => return Ok(Some(*opened)),
             Ok(Tried::WrongPassword) => wrong_password = true,
             Ok(Tried::OpensOther) => {
@@ -218,7 +220,7 @@ enum Tried {
     OpensOther,
 }
 
-fn try_key(backend: &dyn Backend, name: &str, stored: &Bytes, password: &[u8]) -> Result<Tried> {
+fn try_key(backend: &dyn Backend, name: &str, stored: &Bytes, access: &Access<'_>) -> Result<Tried> {
     let json = match backend.read(FileType::Key, name) {
         // The loser of a race took it back since it was listed.
         Err(error) if error.is_not_found() => return Ok(Tried::OpensOther),
@@ -228,7 +230,7 @@ fn try_key(backend: &dyn Backend, name: &str, stored: &Bytes, password: &[u8]) -
         Error::damaged("the repository is damaged: cannot read a key", format!("keys/{name}"), cause)
             .then("Use another key of this repository, or restore the file from a copy")
     };
-    let key = match KeyFile::decode(&json).and_then(|file| file.open(password)) {
+    let key = match KeyFile::decode(&json).and_then(|file| file.open(access.password, access.effort)) {
         Ok(key) => key,
         Err(_) if Id::of(&json).hex() != name => {
             return Err(damaged(&"its content does not have the hash that its name says"));
@@ -344,7 +346,7 @@ fn create(backend: &Arc<dyn Backend>, access: &Access<'_>) -> Result<Option<Repo
     let key = KeyFile::create(
         access.password,
         &master,
-        access.scrypt,
+        (access.scrypt, access.effort),
         access.host_and_user,
         access.clock.now(),
         access.random.as_ref(),

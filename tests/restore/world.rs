@@ -17,7 +17,7 @@ use volmover::random::{Random, SystemRandom};
 use volmover::report::{RecordingMonitor, RestoreSummary};
 use volmover::repository::Repository;
 use volmover::repository::compression::Compression;
-use volmover::repository::key::ScryptCost;
+use volmover::repository::key::{Effort, ScryptCost};
 use volmover::repository::open::Access;
 use volmover::repository::snapshot::Snapshot;
 use volmover::restore::select::{Filter, Selection, select};
@@ -33,6 +33,7 @@ pub fn access() -> Access<'static> {
         key_hint: None,
         compression: Compression::Auto,
         scrypt: ScryptCost::CHEAP,
+        effort: Effort::LEAST,
         host_and_user: ("host", "user"),
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(SystemRandom),

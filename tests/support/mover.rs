@@ -26,7 +26,7 @@ use volmover::report::record::RecordingMonitor;
 use volmover::repository::compression::Compression;
 use volmover::repository::config_file::RepositoryConfig;
 use volmover::repository::crypto::SealKey;
-use volmover::repository::key::{KeyFile, ScryptCost};
+use volmover::repository::key::{Effort, KeyFile, ScryptCost};
 use volmover::repository::lock::LockOptions;
 use volmover::repository::open::Access;
 use volmover::repository::{Id, Repository};
@@ -42,6 +42,7 @@ pub fn access(clock: Arc<dyn Clock>) -> Access<'static> {
         key_hint: None,
         compression: Compression::Auto,
         scrypt: ScryptCost::CHEAP,
+        effort: Effort::LEAST,
         host_and_user: ("test", "tester"),
         clock,
         random: Arc::new(SystemRandom),
@@ -71,8 +72,14 @@ pub fn create_in(backend: &dyn Backend, version: u32) {
 /// Adds a key file for `master`, and returns its name.
 pub fn write_key(backend: &dyn Backend, master: &SealKey, password: &str) -> String {
     let now = SystemClock::new().now();
-    let file =
-        KeyFile::create(password.as_bytes(), master, ScryptCost::CHEAP, ("h", "u"), now, &SystemRandom);
+    let file = KeyFile::create(
+        password.as_bytes(),
+        master,
+        (ScryptCost::CHEAP, Effort::LEAST),
+        ("h", "u"),
+        now,
+        &SystemRandom,
+    );
     let stored = Bytes::from(file.unwrap().encode());
     let name = Id::of(&stored).hex();
     backend.write(FileType::Key, &name, &stored).unwrap();
