@@ -1,10 +1,12 @@
-//! Copies the needed blobs of packs into new ones, sealed as they are, many packs at once.
+//! Copies the needed blobs of packs into new ones, sealed as they are, many packs at once; what is stored raw
+//! in version 2 is compressed on the way, as restic does.
 //!
 //! ```text
 //! pack ─ ranges of needed blobs ─ tail of an open pack: copy, open, hash ─ full: upload ─ index
 //! ```
 //! A worker takes a pack at a time, reads it, fills a pack of its own and uploads that, so what is in memory
-//! is bounded by the number of workers. A blob that does not open is read again, alone, from every pack that
+//! is bounded by the number of workers; trees come first and data when they are done, as a worker must not
+//! hold an open pack of each. A blob that does not open is read again, alone, from every pack that
 //! the index names; when no copy is right, the run ends, and nothing was deleted. New packs are indexed while
 //! the run goes on: what an interrupted prune has uploaded is used by the next.
 
@@ -18,6 +20,7 @@ use super::{Context, Options};
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::{BlobType, Opener, SealedLength, Sealer};
+use crate::repository::compression::Compression;
 use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{self, ByPack, IndexEntry, IndexPack};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
@@ -55,8 +58,8 @@ struct Repack<'a> {
     by_pack: &'a ByPack<'a>,
     plan: &'a Plan,
     options: &'a Options,
-    /// Packs that are being filled and that no worker holds, of data and of trees.
-    open: [Mutex<Vec<Builder>>; 2],
+    /// Packs that are being filled and that no worker holds.
+    open: Mutex<Vec<Builder>>,
     written: Mutex<Written>,
 }
 
@@ -84,27 +87,43 @@ pub(super) fn repack(
     context.monitor.phase("repacking packs");
     let progress = context.monitor.progress();
     progress.files_done.set(0);
-    progress.files_total.set(plan.repack.len() as u64);
+    let packs = [BlobType::Tree, BlobType::Data].map(|kind| (kind, packs_with(by_pack, plan, kind)));
+    progress.files_total.set(packs.iter().map(|(_, packs)| packs.len() as u64).sum());
     let since = context.repository.clock().elapsed();
     let repack = Repack {
         context,
         by_pack,
         plan,
         options,
-        open: [Mutex::default(), Mutex::default()],
+        open: Mutex::default(),
         written: Mutex::new(Written { repacked: Repacked::default(), unindexed_blobs: 0, since }),
     };
-    let state = || Ok((context.repository.opener()?, context.repository.sealer()?));
-    let done = in_parallel_with(&plan.repack, workers, state, |(opener, sealer), pack| {
-        repack.one(*pack, opener, sealer)
-    })
-    .and_then(|_| repack.upload_rest());
+    let state = || {
+        let sealer = context.repository.sealer()?;
+        let sealer = if options.uncompressed { sealer.compressing_all() } else { sealer };
+        Ok((context.repository.opener()?, sealer))
+    };
+    let done = packs.iter().try_for_each(|(kind, packs)| {
+        in_parallel_with(packs, workers, state, |(opener, sealer), pack| {
+            repack.one(*pack, *kind, opener, sealer)
+        })?;
+        repack.upload_rest()
+    });
     if done.is_err() && context.lock.check().is_ok() {
         let unindexed = lock(&repack.written).take(since);
         let _ = repack.write_index(&unindexed);
     }
     done?;
     Ok(repack.written.into_inner().unwrap_or_else(PoisonError::into_inner).repacked)
+}
+
+/// The packs to repack that hold needed blobs of a type.
+fn packs_with(by_pack: &ByPack<'_>, plan: &Plan, kind: BlobType) -> Vec<u32> {
+    let holds = |pack: &u32| {
+        let mut entries = by_pack.entries(*pack).into_iter();
+        entries.any(|(ordinal, entry)| entry.kind == kind && plan.kept.is_set(ordinal))
+    };
+    plan.repack.iter().copied().filter(holds).collect()
 }
 
 /// As many as the budget has room for, and the store takes requests.
@@ -126,13 +145,13 @@ fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, pack_bytes: usize) -> Re
 }
 
 impl Repack<'_> {
-    fn one(&self, pack: u32, opener: &mut Opener, sealer: &mut Sealer) -> Result<()> {
+    fn one(&self, pack: u32, kind: BlobType, opener: &mut Opener, sealer: &mut Sealer) -> Result<()> {
         let id = self.by_pack.index().pack(pack).unwrap_or_default();
         let entries: Vec<IndexEntry> = self
             .by_pack
             .entries(pack)
             .into_iter()
-            .filter(|(ordinal, _)| self.plan.kept.is_set(*ordinal))
+            .filter(|(ordinal, entry)| entry.kind == kind && self.plan.kept.is_set(*ordinal))
             .map(|(_, entry)| entry)
             .collect();
         for range in ranges(&entries) {
@@ -205,11 +224,8 @@ impl Repack<'_> {
         let random = self.context.repository.random();
         let plain_length = entry.extent.plain_length;
         let damaged = |cause: &dyn std::fmt::Display| damaged_blob(entry.kind, &entry.id, pack, cause);
-        let compress = plain_length.is_none()
-            && (entry.kind == BlobType::Tree || self.options.uncompressed)
-            && self.context.repository.config().version >= 2;
-        let open = self.open(entry.kind);
-        let held = lock(open).pop();
+        let compress = plain_length.is_none() && self.compresses(entry.kind);
+        let held = lock(&self.open).pop();
         let mut builder = held
             .unwrap_or_else(|| PackBuilder::new(entry.kind, vec![0; self.options.pack_bytes + TAIL_BYTES]));
         let mut plain = Vec::new();
@@ -230,14 +246,18 @@ impl Repack<'_> {
         if builder.len() >= self.options.pack_bytes || is_header_full(&builder) {
             self.upload(builder)?;
         } else {
-            lock(open).push(builder);
+            lock(&self.open).push(builder);
         }
         appended.map(|_| ())
     }
 
-    fn open(&self, kind: BlobType) -> &Mutex<Vec<Builder>> {
-        let [data, trees] = &self.open;
-        if kind == BlobType::Data { data } else { trees }
+    /// Whether what is stored raw is compressed when it is copied: as restic does, unless compression is off.
+    fn compresses(&self, kind: BlobType) -> bool {
+        let repository = self.context.repository;
+        let wanted = kind == BlobType::Tree
+            || self.options.uncompressed
+            || repository.compression() != Compression::Off;
+        wanted && repository.config().version >= 2
     }
 
     fn upload(&self, builder: Builder) -> Result<()> {
@@ -274,19 +294,16 @@ impl Repack<'_> {
 
     /// The partly filled packs, joined where they fit into one.
     fn upload_rest(&self) -> Result<()> {
-        for open in &self.open {
-            let mut builders = std::mem::take(&mut *lock(open));
-            builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
-            let mut joined: Vec<Builder> = Vec::new();
-            for builder in builders {
-                match joined.iter_mut().find(|open| open.has_room_for(&builder, self.options.pack_bytes)) {
-                    Some(open) => open.append_all(builder)?,
-                    None => joined.push(builder),
-                }
+        let mut builders = std::mem::take(&mut *lock(&self.open));
+        builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
+        let mut joined: Vec<Builder> = Vec::new();
+        for builder in builders {
+            match joined.iter_mut().find(|open| open.has_room_for(&builder, self.options.pack_bytes)) {
+                Some(open) => open.append_all(builder)?,
+                None => joined.push(builder),
             }
-            joined.into_iter().try_for_each(|builder| self.upload(builder))?;
         }
-        Ok(())
+        joined.into_iter().try_for_each(|builder| self.upload(builder))
     }
 }
 

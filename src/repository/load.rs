@@ -6,11 +6,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::index::{Index, IndexBuilder};
-use super::{Repository, in_parallel};
-use crate::backend::{FileType, Listed};
+use super::index::{Index, IndexBuilder, IndexPack};
+use super::{Id, Repository, in_parallel};
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::Id;
 
 /// An index that is estimated at this share more than the budget is not loaded, in percent. Files differ: a
 /// smaller excess is found out while loading.
@@ -18,36 +16,37 @@ const EXCESS_PERCENT: u64 = 25;
 /// What a file in flight takes for each of its bytes: itself, its JSON, and the decoded entries.
 const FLIGHT_FACTOR: u64 = 8;
 
-/// All index files of `repository`, which may take up to `memory_bytes` in memory.
-pub(super) fn index(repository: &Repository, memory_bytes: u64) -> Result<Index> {
-    let mut files = repository.backend().list(FileType::Index)?;
-    files.sort_unstable_by(|a, b| (b.bytes, &b.name).cmp(&(a.bytes, &a.name)));
+/// The index files of a list, with their sizes in bytes, which may take up to `memory_bytes` in memory. `seen`
+/// is told what each of them lists.
+pub(super) fn index(
+    repository: &Repository,
+    listed: &[(Id, u64)],
+    memory_bytes: u64,
+    seen: &(dyn Fn(Id, &[IndexPack]) + Sync),
+) -> Result<Index> {
+    let mut files = listed.to_vec();
+    files.sort_unstable_by_key(|(id, bytes)| std::cmp::Reverse((*bytes, *id)));
     let Some((largest, others)) = files.split_first() else { return Ok(IndexBuilder::default().finish()) };
     let builder = Mutex::new(IndexBuilder::default());
-    let load = |file: &Listed| {
-        let needed = add(repository, file, &builder)?;
+    let load = |(id, _): &(Id, u64)| {
+        let packs = repository.read_index_file(id)?;
+        seen(*id, &packs);
+        let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+        builder.add(&packs);
+        let needed = builder.needed_bytes();
         if needed > memory_bytes { Err(too_large(repository, needed, memory_bytes)) } else { Ok(needed) }
     };
     let first = load(largest)?;
-    let all_bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    let estimate = (u128::from(first) * u128::from(all_bytes) / u128::from(largest.bytes.max(1))) as u64;
+    let largest_bytes = largest.1.max(1);
+    let all_bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    let estimate = (u128::from(first) * u128::from(all_bytes) / u128::from(largest_bytes)) as u64;
     if estimate > memory_bytes.saturating_add(memory_bytes / 100 * EXCESS_PERCENT) {
         return Err(too_large(repository, estimate, memory_bytes));
     }
-    let in_flight = memory_bytes.saturating_sub(estimate) / (largest.bytes * FLIGHT_FACTOR).max(1);
+    let in_flight = memory_bytes.saturating_sub(estimate) / (largest_bytes * FLIGHT_FACTOR);
     let workers = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
     in_parallel(others, repository.backend().connections().min(workers), load)?;
     Ok(builder.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
-}
-
-/// Reads one file, and returns what all of them need by now, in bytes.
-fn add(repository: &Repository, file: &Listed, builder: &Mutex<IndexBuilder>) -> Result<u64> {
-    // Lists leave out what is no id.
-    let Ok(id) = file.name.parse::<Id>() else { return Ok(0) };
-    let packs = repository.read_index_file(&id)?;
-    let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
-    builder.add(&packs);
-    Ok(builder.needed_bytes())
 }
 
 fn too_large(repository: &Repository, needed: u64, memory_bytes: u64) -> Error {
@@ -64,6 +63,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::backend::FileType;
     use crate::backend::fault::{Fault, Rule};
     use crate::backend::memory::MemoryBackend;
     use crate::backend::record::Request;

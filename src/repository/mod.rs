@@ -106,6 +106,12 @@ impl Repository {
         Sealer::new(self.cipher.clone(), self.config.version, self.compression)
     }
 
+    /// How data is compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
     /// A worker's context for opening blobs.
     pub fn opener(&self) -> Result<Opener> {
         Opener::new(self.cipher.clone())
@@ -113,8 +119,13 @@ impl Repository {
 
     /// All ids of a kind, in no order. A name that is no id cannot occur: lists leave strangers out.
     pub fn ids(&self, kind: FileType) -> Result<Vec<Id>> {
+        Ok(self.files(kind)?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The same with their sizes in bytes.
+    pub fn files(&self, kind: FileType) -> Result<Vec<(Id, u64)>> {
         let listed = self.backend.list(kind)?;
-        Ok(listed.iter().filter_map(|file| file.name.parse().ok()).collect())
+        Ok(listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect())
     }
 
     /// The plaintext of an unpacked file (key files are not sealed and are read elsewhere).
@@ -198,7 +209,16 @@ impl Repository {
     /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it. One
     /// that cannot fit the memory budget is an error before it is loaded.
     pub fn load_index(&self) -> Result<Index> {
-        load::index(self, self.memory_bytes)
+        self.load_index_of(&self.files(FileType::Index)?, &|_, _| ())
+    }
+
+    /// The index of the files of a list; `seen` is told what each of them lists.
+    pub fn load_index_of(
+        &self,
+        files: &[(Id, u64)],
+        seen: &(dyn Fn(Id, &[IndexPack]) + Sync),
+    ) -> Result<Index> {
+        load::index(self, files, self.memory_bytes, seen)
     }
 
     /// A blob's plaintext, fetched on its own; from another pack when one copy is bad.
