@@ -11,17 +11,21 @@
 #![allow(unreachable_pub, reason = "modules of a binary")]
 
 mod docker_run;
+mod dns;
 mod image;
 mod job;
 mod log;
 mod maintenance;
 mod minio;
+mod original;
 mod peers;
 mod quirks;
 mod rights;
 mod scenarios;
 mod secrets;
+mod shared;
 mod signals;
+mod switch;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/tls.rs"]
