@@ -131,7 +131,9 @@ fn forget_with_prune_takes_restics_options() {
         "--repack-smaller-than 3M",
     ] {
         let copies = [TempDir::new().unwrap(), TempDir::new().unwrap()];
-        copies.iter().for_each(|copy| copy_folder(repository.path(), copy.path()));
+        for copy in &copies {
+            copy_folder(repository.path(), copy.path());
+        }
         let [theirs, ours] = copies
             .each_ref()
             .map(|copy| Restic::on(REFEREES[0], copy.path()).unwrap().with("RESTIC_PACK_SIZE", "4"));
