@@ -112,7 +112,7 @@ fn large(folder: &Path, bytes: u64) {
         let path = folder.join(name);
         let file = fs::File::create(&path).unwrap();
         file.set_len(bytes / 4).unwrap();
-        for block in (0..bytes / 4 >> 20).step_by(5) {
+        for block in (0..(bytes / 4) >> 20).step_by(5) {
             let content = random_bytes(number << 32 | block, 1 << 20);
             std::os::unix::fs::FileExt::write_all_at(&file, &content, block << 20).unwrap();
         }
