@@ -380,6 +380,7 @@ struct PruneDone {
     packs_deleted: u64,
     index_files_written: u64,
     index_files_deleted: u64,
+    guard_requests: u64,
     total_duration: f64,
 }
 
@@ -410,6 +411,7 @@ fn prune_line(s: &PruneSummary) -> String {
         packs_deleted: s.packs_deleted,
         index_files_written: s.index_files_written,
         index_files_deleted: s.index_files_deleted,
+        guard_requests: s.guard_requests,
         total_duration: s.duration,
     })
 }

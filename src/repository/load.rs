@@ -7,9 +7,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::index::{Index, IndexBuilder};
-use super::{EachIndexFile, Repository, in_parallel};
+use super::{EachIndexFile, Id, Repository, in_parallel};
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::Id;
 
 /// An index that is estimated at this share more than the budget is not loaded, in percent. Files differ: a
 /// smaller excess is found out while loading.

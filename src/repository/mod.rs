@@ -110,6 +110,12 @@ impl Repository {
         Sealer::new(self.cipher.clone(), self.config.version, self.compression)
     }
 
+    /// How data is compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
     /// A worker's context for opening blobs.
     pub fn opener(&self) -> Result<Opener> {
         Opener::new(self.cipher.clone())
