@@ -64,4 +64,3 @@ fn the_bill_is_that_of_the_program() {
         }
     }
 }
-

@@ -10,8 +10,8 @@
 #![allow(clippy::format_collect, reason = "short texts")]
 #![allow(unreachable_pub, reason = "modules of a binary")]
 
-mod docker_run;
 mod dns;
+mod docker_run;
 mod image;
 mod job;
 mod log;
@@ -25,9 +25,9 @@ mod scenarios;
 mod secrets;
 mod shared;
 mod signals;
-mod switch;
 #[path = "../support/mod.rs"]
 mod support;
+mod switch;
 #[path = "../support/tls.rs"]
 mod tls;
 mod way;

@@ -108,7 +108,8 @@ fn reports_and_json_tell_no_secret() {
     }
     let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
     let reports = open_folder();
-    let job = operations("backup snapshots ls stats check verify doctor prune unlock", volume.path()).on(&place);
+    let job =
+        operations("backup snapshots ls stats check verify doctor prune unlock", volume.path()).on(&place);
     let mut job = hushed(job).mount(reports.path(), "/reports").with("DEBUG_MOVER", "1");
     job = job.with("MOVER_VERIFY_REPORT", "/reports/verify.json");
     job = job.with("MOVER_VERIFY_JUNIT", "/reports/verify.xml");

@@ -93,8 +93,7 @@ fn shared_folder() -> Option<Mounted> {
 fn many_movers_of_several_users_start_at_once_on_an_empty_path() {
     let Some(place) = shared_folder() else { return };
     let apps = [App::new("alpha", 1301), App::new("beta", 1302), App::new("gamma", 1303)];
-    let movers: Vec<_> =
-        (0..6).map(|number| Mover::start(&apps[number % 3].source(&place))).collect();
+    let movers: Vec<_> = (0..6).map(|number| Mover::start(&apps[number % 3].source(&place))).collect();
     let logs: Vec<_> = movers
         .into_iter()
         .map(|mover| {
@@ -194,7 +193,8 @@ fn one_maintenance_job_serves_all_identities() {
     App::new("omega", 1303).source(&place).succeeds();
     let before = stored(&place.path());
     let policy = open_folder();
-    fs::write(policy.path().join("policy"), "alpha.* * --keep-last 2\nbeta.media /data* --keep-last 1\n").unwrap();
+    fs::write(policy.path().join("policy"), "alpha.* * --keep-last 2\nbeta.media /data* --keep-last 1\n")
+        .unwrap();
     let nothing = volume_of((1400, 1400));
     let mut job = Job::source("forget prune check", nothing.path()).on(&place).without("FORGET_OPTIONS");
     job = job.security(Security::User(1400, 1400)).in_group(GROUP);
