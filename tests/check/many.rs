@@ -14,6 +14,7 @@ use volmover::ops::stats::StatsOptions;
 use volmover::repository::blob::{BlobType, Extent};
 use volmover::repository::index::{IndexPack, encode};
 use volmover::repository::pack::PackedBlob;
+use volmover::repository::snapshot::Snapshot;
 use volmover::repository::{Id, Repository};
 use volmover::restore::select::Filter;
 
@@ -62,11 +63,12 @@ fn ten_thousand_snapshots_cost_ten_thousand_small_reads() {
     assert!(ops::repair::snapshots(&mover.session(), false).unwrap().is_empty());
 }
 
-/// Forty index files of 500 blobs, in packs that are not there.
+/// Forty index files of 500 blobs, in packs that are not there, and a snapshot that needs none of them.
 fn large_index() -> Arc<MemoryBackend> {
     let store = Arc::new(MemoryBackend::new());
     create_in(store.as_ref(), 2);
     let repository = Mover::open_backend(store.clone()).unwrap().repository;
+    repository.write_unpacked(FileType::Snapshot, &Snapshot::default().encode()).unwrap();
     let extent = Extent { offset: 0, length: 50, plain_length: None };
     for file in 0..40_u32 {
         let blob =
