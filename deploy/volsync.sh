@@ -105,13 +105,16 @@ field() { k get "$1" "$2" -n "$namespace" -o "jsonpath={$3}"; }
 # kind, name: what the mover said.
 logs() { field "$1" "$2" .status.latestMoverStatus.logs; echo; }
 
+# Whether TIMEOUT has passed since start.
+is_over() { [ $(($(date +%s) - start)) -ge "$TIMEOUT" ]; }
+
 # kind, name: its result and what it said, in one look.
 said() { k get "$1" "$2" -n "$namespace" -o 'jsonpath={.status.latestMoverStatus.result}{" "}{.status.latestMoverStatus.logs}'; }
 
 # kind, name, field, value, what the mover said before: waits until the field has the value. A failure that is new,
 # or the time that is over, ends with what the mover said.
 wait_for() {
-  waited=0
+  start=$(date +%s)
   while [ "$(field "$1" "$2" "$3")" != "$4" ]; do
     now=$(said "$1" "$2")
     case $now in
@@ -121,12 +124,11 @@ wait_for() {
         fail "$1 $namespace/$2 failed; VolSync tries again"
         ;;
     esac
-    if [ "$waited" -ge "$TIMEOUT" ]; then
+    if is_over; then
       logs "$1" "$2" >&2
       fail "$1 $namespace/$2 did not finish in $TIMEOUT s"
     fi
     sleep "$PAUSE"
-    waited=$((waited + PAUSE))
   done
 }
 
@@ -308,13 +310,12 @@ run_pod() {
   printf '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"%s","namespace":"%s"},"spec":{"restartPolicy":"Never","automountServiceAccountToken":false,"securityContext":%s,"containers":[{"name":"volmover","image":"%s","command":["/usr/local/bin/volmover"],"args":["%s"],"envFrom":[{"secretRef":{"name":"%s"}}],"env":[%s],"volumeMounts":[%s],"securityContext":{"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true,"capabilities":{"drop":["ALL"]}}}],"volumes":[%s]}}' \
     "$pod" "$namespace" "$context" "$IMAGE" "$1" "$(source_field .spec.restic.repository)" "$variables" "$pod_mounts" "$pod_volumes" |
     k apply -f - >/dev/null
-  waited=0
+  start=$(date +%s)
   while :; do
     phase=$(field pod "$pod" .status.phase)
     case $phase in Succeeded | Failed) break ;; esac
-    [ "$waited" -lt "$TIMEOUT" ] || fail "pod $namespace/$pod is ${phase:-not there} after $TIMEOUT s"
+    ! is_over || fail "pod $namespace/$pod is ${phase:-not there} after $TIMEOUT s"
     sleep "$PAUSE"
-    waited=$((waited + PAUSE))
   done
   k logs "$pod" -n "$namespace"
   [ "$phase" = Succeeded ] || fail "$1 of $namespace/$name failed"

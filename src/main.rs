@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use volmover::cli::{self, Call, CommandLine};
 use volmover::clock::{Clock, SystemClock};
@@ -43,10 +44,11 @@ fn main() -> ExitCode {
                 if call.personality == Personality::Tool && !json {
                     cli::first_steps(&missing).lines().for_each(|line| early.log(line));
                 }
-                fail(report::select(Choice { json, ..plain }, sinks, clock).as_ref(), &error)
+                let monitor = report::select(Choice { json, ..plain }, sinks, clock);
+                fail(call.personality, monitor.as_ref(), &error)
             }
         },
-        Err(error) => fail(early.as_ref(), &error),
+        Err(error) => fail(Personality::Tool, early.as_ref(), &error),
     }
 }
 
@@ -88,7 +90,7 @@ fn run(
     let outcome = start(config, call, warnings, &monitor, clock);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(monitor.as_ref(), &error),
+        Err(error) => fail(call.personality, monitor.as_ref(), &error),
     }
 }
 
@@ -118,7 +120,14 @@ fn start(
     sequence::run(config, &call.operations, &around, &interruption).map_err(|error| interruption.judge(error))
 }
 
-fn fail(monitor: &dyn Monitor, error: &Error) -> ExitCode {
+/// A container's runtime reads stdout and stderr apart, and the operator shows the end of what it read: what stdout
+/// got before must be read before the cause is said.
+const BEFORE_THE_CAUSE: Duration = Duration::from_millis(50);
+
+fn fail(personality: Personality, monitor: &dyn Monitor, error: &Error) -> ExitCode {
+    if personality == Personality::Mover {
+        std::thread::sleep(BEFORE_THE_CAUSE);
+    }
     monitor.failed(error);
     ExitCode::from(error.kind.exit_code())
 }

@@ -36,13 +36,15 @@ struct File {
 }
 
 impl IndexFiles {
-    /// Reads the index files of a list, and the index of all of them.
-    pub(super) fn load(repository: &Repository, listed: &[(Id, u64)]) -> Result<(Index, Self)> {
+    /// Reads index files, and the index of all of them, which must fit the memory budget.
+    pub(super) fn load(repository: &Repository, listed: Vec<(Id, u64)>) -> Result<(Index, Self)> {
         let files = Mutex::new(Vec::with_capacity(listed.len()));
-        let index = repository.load_index_of(listed, &|id, packs| {
+        let index = repository.load_index_files(listed, &|id, packs| {
+            let packs = packs?;
             let blobs = packs.iter().map(|pack| pack.blobs.len()).sum();
-            let file = File { id, packs: packs.iter().map(|pack| pack.id).collect(), blobs };
+            let file = File { id: *id, packs: packs.iter().map(|pack| pack.id).collect(), blobs };
             files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+            Ok(packs)
         })?;
         Ok((index, Self { files: files.into_inner().unwrap_or_else(PoisonError::into_inner) }))
     }

@@ -234,7 +234,7 @@ struct Found {
 
 fn find(context: &Context<'_>, lists: &Lists, snapshots: &[Id], options: &Options) -> Result<Found> {
     let Context { repository, monitor, .. } = context;
-    let (index, files) = IndexFiles::load(repository, &lists.indexes)?;
+    let (index, files) = IndexFiles::load(repository, lists.indexes.clone())?;
     let roots = in_parallel(snapshots, repository.backend().connections(), |id| {
         context.go_on()?;
         Ok(repository.snapshot(id)?.tree)
@@ -249,7 +249,7 @@ fn find(context: &Context<'_>, lists: &Lists, snapshots: &[Id], options: &Option
 /// No snapshots: either nothing is there, or the list is wrong, or somebody removed all of them. The last two
 /// look alike, and only one of them may lose everything.
 fn without_snapshots(context: &Context<'_>, lists: &Lists, dry_run: bool) -> Result<PruneSummary> {
-    let index = context.repository.load_index_of(&lists.indexes, &|_, _| ())?;
+    let index = context.repository.load_index_files(lists.indexes.clone(), &|_, packs| packs)?;
     if !index.is_empty() {
         return Err(Error::new(ErrorKind::Other, "refused to prune: the list of snapshots is empty, the index is not")
             .at(context.repository.backend().location())

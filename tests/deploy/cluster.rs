@@ -109,12 +109,17 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// A program that finds this kubectl and nothing else of ours.
+    /// A program that finds this kubectl and nothing else of ours. It does not rest between two looks, and gives up
+    /// after a minute.
     pub(crate) fn command(&self, program: impl Into<PathBuf>) -> Command {
         let mut command = Command::new(program.into());
         command.env_clear().current_dir(self.folder());
         command.env("PATH", format!("{}:/usr/bin:/bin", self.folder().join("bin").display()));
-        command.env("HOME", self.folder()).env("MODEL_CLUSTER", self.port.to_string()).env("PAUSE", "0");
+        command
+            .env("HOME", self.folder())
+            .env("MODEL_CLUSTER", self.port.to_string())
+            .env("PAUSE", "0")
+            .env("TIMEOUT", "60");
         command
     }
 

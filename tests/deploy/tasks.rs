@@ -265,7 +265,8 @@ fn restore_fails_when_nothing_came_of_it() {
     let Some(ran) = task(&cluster, "volsync:restore APP=odoo") else { return };
     failed(ran, "nothing was restored into business/odoo-data");
     cluster.state().operator.fails = true;
-    failed(task(&cluster, "volsync:restore APP=odoo").unwrap(), "Fatal: the store is on fire");
+    let said = failed(task(&cluster, "volsync:restore APP=odoo").unwrap(), "Fatal: the store is on fire");
+    assert!(said.contains("failed; VolSync tries again"), "{said}");
     assert_eq!(cluster.calls("delete replicationdestination").len(), 2, "it is cleaned up all the same");
     cluster.state().operator =
         crate::cluster::Operator { refused: Some("apply".to_owned()), ..Default::default() };

@@ -60,6 +60,8 @@ pub struct Job {
     pub environment: BTreeMap<String, String>,
     pub mounts: Vec<Mount>,
     pub security: Security,
+    /// `supplementalGroups` has this one.
+    pub group: Option<u32>,
     /// Whether it reaches the network of this machine.
     pub network: bool,
     pub host: String,
@@ -83,6 +85,7 @@ impl Job {
             environment: set.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             mounts: Vec::new(),
             security: Security::Default,
+            group: None,
             network: false,
             host: format!("volsync-{direction}-app-x7k2p"),
             memory: None,
@@ -129,6 +132,12 @@ impl Job {
         self.with("PRIVILEGED_MOVER", privileged)
     }
 
+    /// With another group besides.
+    pub fn in_group(mut self, group: u32) -> Self {
+        self.group = Some(group);
+        self
+    }
+
     /// Runs it, whatever comes of it.
     pub fn run(&self) -> Ran {
         way::run(self)
@@ -161,6 +170,8 @@ pub trait Store {
     fn add_to(&self, job: Job) -> Job;
     /// The same for restic on this machine: the URL and variables.
     fn for_restic(&self) -> (String, Vec<(String, String)>);
+    /// What restic or the test itself wrote becomes a mover's, where the store knows of users.
+    fn hand_over(&self, _security: Security) {}
 }
 
 /// A folder that is mounted, as NFS and CephFS are.
@@ -190,6 +201,10 @@ impl Store for Mounted {
 
     fn for_restic(&self) -> (String, Vec<(String, String)>) {
         (self.path().to_str().unwrap().to_owned(), Vec::new())
+    }
+
+    fn hand_over(&self, security: Security) {
+        give(self.folder.path(), security.user());
     }
 }
 
