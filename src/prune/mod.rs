@@ -16,8 +16,9 @@
 //!    blob in a pack that is listed and stays. Old packs go only when every old index file is gone: an index
 //!    that names deleted packs would make the next backup believe that it need not store their blobs.
 //! 5. A blob is copied as it is sealed (one that is stored raw in version 2 is compressed first), into the
-//!    buffer that is uploaded, and there opened, decompressed and hashed. The MAC alone would prove that the bytes are somebody's, not that they are this blob: an index
-//!    that errs about an id would become the only truth once the old pack's header is gone.
+//!    buffer that is uploaded, and there opened, decompressed and hashed. The MAC alone would prove that the
+//!    bytes are somebody's, not that they are this blob: an index that errs about an id would become the only
+//!    truth once the old pack's header is gone.
 //!
 //! Whatever stops it, at any point: before the old index files go, the repository is as it was, with more
 //! copies; after that, it is as it will be, with packs that no index names. The next prune finishes either.
