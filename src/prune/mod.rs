@@ -16,8 +16,9 @@
 //!    blob in a pack that is listed and stays. Old packs go only when every old index file is gone: an index
 //!    that names deleted packs would make the next backup believe that it need not store their blobs.
 //! 5. A blob is copied as it is sealed (one that is stored raw in version 2 is compressed first), into the
-//!    buffer that is uploaded, and there opened, decompressed and hashed. The MAC alone would prove that the bytes are somebody's, not that they are this blob: an index
-//!    that errs about an id would become the only truth once the old pack's header is gone.
+//!    buffer that is uploaded, and there opened, decompressed and hashed. The MAC alone would prove that the
+//!    bytes are somebody's, not that they are this blob: an index that errs about an id would become the only
+//!    truth once the old pack's header is gone.
 //!
 //! Whatever stops it, at any point: before the old index files go, the repository is as it was, with more
 //! copies; after that, it is as it will be, with packs that no index names. The next prune finishes either.
@@ -32,8 +33,25 @@
 //! packs, raw trees in version 2 and small packs are repacked too.
 //!
 //! # Memory
-//! The index; beside it 4 bytes and 3 bits an entry and some 100 bytes a pack; then as many workers as the
-//! budget allows, each with a pack that it fills and a range that it reads.
+//! The index, which must fit the budget before it is loaded; beside it 4 bytes and 3 bits an entry, 4 bytes a
+//! blob with several copies and some 100 bytes a pack; then as many workers as the budget allows, each with a
+//! pack that it fills, a range that it reads, and the longest blob twice.
+//!
+//! # Why not `rustic_core`'s
+//! `cargo bench --bench maintenance` on the Linux source, 50 snapshots, 5 kept, 691 MiB stored, medians of
+//! three runs with two busy processors:
+//! ```text
+//! prune               volmover  restic 0.19.1  rustic 0.11.4 (rustic_core 0.13.0)  the same, --fast-repack
+//! wall s                   7.7           40.8                                16.2                      6.4
+//! cpu s                    3.1           18.2                                16.1                      3.3
+//! peak MiB                 125            130                                 196                      187
+//! left MiB                 318            317                                 315                      317
+//! ```
+//! It compresses everything anew, or with `--fast-repack` copies without a look: on a shorter history of two of
+//! its folders, with a byte in every 64 KiB of the data packs flipped, that exits 0 and has deleted 32 of 43
+//! packs, where the others and this one stop and have deleted none. It knows no locks, and by default keeps
+//! what it marked for a day instead. Ours takes a fifth longer than its faster way, with less work of the
+//! processors, every copied blob opened and hashed, and two thirds of its memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
