@@ -31,8 +31,10 @@ fn shellcheck() {
     silent(Command::new(program).arg("--exclude=SC1091").args(scripts));
 }
 
+/// Of a shell: its first line ends in `sh`.
 fn is_script(path: &PathBuf) -> bool {
-    std::fs::read(path).is_ok_and(|text| text.starts_with(b"#!"))
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().is_some_and(|line| line.starts_with("#!") && line.ends_with("sh"))
 }
 
 /// What the workflow runs is shell too.
