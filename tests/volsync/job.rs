@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::log::Verdict;
 use crate::support::fixture::PASSWORD;
 use crate::support::is_root;
+use crate::swap;
 use crate::way::{self, Ran};
 
 /// The user of the image.
@@ -140,7 +141,20 @@ impl Job {
 
     /// Runs it, whatever comes of it.
     pub fn run(&self) -> Ran {
-        way::run(self)
+        let ran = way::run(self);
+        self.cheapen();
+        ran
+    }
+
+    /// A key costs every run half a second: the one that the first made opens at once for those that follow.
+    fn cheapen(&self) {
+        let Some(mount) = self.mounts.iter().find(|mount| mount.at == Mounted::AT) else { return };
+        let repository = mount.source.join(Mounted::FOLDER);
+        let Ok(keys) = fs::read_dir(repository.join("keys")) else { return };
+        let is_dear = |path: PathBuf| !fs::read_to_string(path).unwrap().contains(r#""N":128,"#);
+        if keys.flatten().any(|key| is_dear(key.path())) {
+            swap::replace_keys(&repository, PASSWORD.as_bytes()).unwrap();
+        }
     }
 
     /// Runs it as the operator does, which is content; returns the lines that it shows.
@@ -180,12 +194,15 @@ pub struct Mounted {
 }
 
 impl Mounted {
+    const AT: &str = "/mnt/repository";
+    const FOLDER: &str = "app";
+
     pub fn new() -> Self {
         Self { folder: open_folder() }
     }
 
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("app")
+        self.folder.path().join(Self::FOLDER)
     }
 
     /// How many files stand in a folder of the repository.
@@ -196,7 +213,8 @@ impl Mounted {
 
 impl Store for Mounted {
     fn add_to(&self, job: Job) -> Job {
-        job.mount(self.folder.path(), "/mnt/repository").with("RESTIC_REPOSITORY", "/mnt/repository/app")
+        let url = format!("{}/{}", Self::AT, Self::FOLDER);
+        job.mount(self.folder.path(), Self::AT).with("RESTIC_REPOSITORY", &url)
     }
 
     fn for_restic(&self) -> (String, Vec<(String, String)>) {

@@ -27,6 +27,8 @@ mod shared;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../../examples/cheap_key/swap.rs"]
+mod swap;
 mod switch;
 #[path = "../support/tls.rs"]
 mod tls;
