@@ -13,8 +13,8 @@ use super::support::restic::Restic;
 use super::support::scaled;
 
 /// Lists at scale 1, and policies on each.
-const LISTS: usize = 6;
-const POLICIES: usize = 6;
+const LISTS: usize = 20;
+const POLICIES: usize = 3;
 
 const ZONES: [&str; 9] = [
     "UTC",
