@@ -216,7 +216,7 @@ impl Opener {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::random::SystemRandom;
     use crate::repository::crypto::SealKey;

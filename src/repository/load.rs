@@ -60,7 +60,7 @@ pub(super) fn require(repository: &Repository, needed: u64, memory_bytes: u64) -
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use std::sync::Arc;
 
     use super::*;

@@ -1,5 +1,5 @@
 //! The local store on file systems that misbehave: what NFS and `CephFS` do, put under it call by call.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
