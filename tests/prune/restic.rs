@@ -48,6 +48,18 @@ fn data_bytes(repository: &Path) -> u64 {
     bytes
 }
 
+/// Two copies of a repository, one to be pruned by restic and one by ours, and restic on each.
+fn copies(repository: &Path) -> ([TempDir; 2], [Restic; 2]) {
+    let copies = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    for copy in &copies {
+        copy_folder(repository, copy.path());
+    }
+    let restics = copies
+        .each_ref()
+        .map(|copy| Restic::on(REFEREES[0], copy.path()).unwrap().with("RESTIC_PACK_SIZE", "4"));
+    (copies, restics)
+}
+
 #[test]
 fn the_same_limits_leave_the_same() {
     let limits: [(&[&str], PruneOptions); 6] = {
@@ -76,13 +88,7 @@ fn the_same_limits_leave_the_same() {
         let lists = history(&restic, folder.path(), ["auto"; 2]);
         restic.ok(&["forget", "--keep-last", "3"]);
         for (arguments, options) in &limits {
-            let copies = [TempDir::new().unwrap(), TempDir::new().unwrap()];
-            for copy in &copies {
-                copy_folder(repository.path(), copy.path());
-            }
-            let [theirs, ours] = copies
-                .each_ref()
-                .map(|copy| Restic::on(REFEREES[0], copy.path()).unwrap().with("RESTIC_PACK_SIZE", "4"));
+            let (copies, [theirs, ours]) = copies(repository.path());
             theirs.ok(&[&["prune"], *arguments].concat());
             let mover = Mover::open(copies[1].path()).unwrap();
             let summary = ops::prune::run(&mover.session(), options).unwrap();
@@ -130,13 +136,7 @@ fn forget_with_prune_takes_restics_options() {
         "--repack-small",
         "--repack-smaller-than 3M",
     ] {
-        let copies = [TempDir::new().unwrap(), TempDir::new().unwrap()];
-        for copy in &copies {
-            copy_folder(repository.path(), copy.path());
-        }
-        let [theirs, ours] = copies
-            .each_ref()
-            .map(|copy| Restic::on(REFEREES[0], copy.path()).unwrap().with("RESTIC_PACK_SIZE", "4"));
+        let (copies, [theirs, ours]) = copies(repository.path());
         let words: Vec<&str> = options.split_whitespace().collect();
         theirs.ok(&[&["forget", "--keep-last", "3", "--prune"], words.as_slice()].concat());
         let ran = std::process::Command::new(env!("CARGO_BIN_EXE_volmover"))

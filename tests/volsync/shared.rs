@@ -155,16 +155,22 @@ fn a_missing_repository_can_be_an_error_for_all() {
     assert!(!place.path().exists());
 }
 
+/// Two applications, each with three snapshots.
+fn three_rounds(place: &Mounted) -> [App; 2] {
+    let apps = [App::new("alpha", 1301), App::new("beta", 1302)];
+    for round in 0..3 {
+        for app in &apps {
+            app.change(round);
+            app.source(place).succeeds();
+        }
+    }
+    apps
+}
+
 #[test]
 fn forget_of_one_leaves_the_others_alone() {
     let Some(place) = shared_folder() else { return };
-    let (alpha, beta) = (App::new("alpha", 1301), App::new("beta", 1302));
-    for round in 0..3 {
-        alpha.change(round);
-        beta.change(round);
-        alpha.source(&place).succeeds();
-        beta.source(&place).succeeds();
-    }
+    let [alpha, beta] = three_rounds(&place);
     assert_eq!(place.count("snapshots"), 6, "MOVER_FORGET=off keeps all");
     let shown = alpha.source(&place).with("MOVER_FORGET", "on").succeeds();
     assert!(shown.contains(" saved\n"), "{shown}");
@@ -185,13 +191,7 @@ fn hosts(place: &Mounted) -> Vec<(String, usize)> {
 #[test]
 fn one_maintenance_job_serves_all_identities() {
     let Some(place) = shared_folder() else { return };
-    let (alpha, beta) = (App::new("alpha", 1301), App::new("beta", 1302));
-    for round in 0..3 {
-        alpha.change(round);
-        beta.change(round);
-        alpha.source(&place).succeeds();
-        beta.source(&place).succeeds();
-    }
+    let [alpha, beta] = three_rounds(&place);
     App::new("omega", 1303).source(&place).succeeds();
     let before = stored(&place.path());
     let policy = open_folder();
