@@ -76,9 +76,21 @@ fn backup(memory: &Arc<MemoryBackend>, source: &Path) -> (String, String) {
     (summary.snapshot_id.unwrap(), listing::list(source))
 }
 
-fn holding(content: &MemoryContent) -> Arc<MemoryBackend> {
+pub fn holding(content: &MemoryContent) -> Arc<MemoryBackend> {
     let memory = Arc::new(MemoryBackend::new());
     memory.set_content(content.clone());
+    memory
+}
+
+/// A repository of one snapshot in which every pack is used in part and no blob lies twice.
+pub fn thinned() -> Arc<MemoryBackend> {
+    let (folder, memory) = (TempDir::new().unwrap(), Arc::new(MemoryBackend::new()));
+    mover::create_in(memory.as_ref(), 2);
+    let files = source::files(folder.path(), 30, 20 << 10, 1);
+    let (first, _) = backup(&memory, folder.path());
+    files.iter().step_by(2).for_each(|file| fs::remove_file(file).unwrap());
+    backup(&memory, folder.path());
+    memory.delete(FileType::Snapshot, &first).unwrap();
     memory
 }
 
