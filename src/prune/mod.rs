@@ -175,7 +175,7 @@ pub fn prune(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
 
 fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let Context { repository, monitor, .. } = context;
-    debug_assert!(options.dry_run || options.without.is_empty());
+    assert!(options.dry_run || options.without.is_empty(), "only a trial leaves snapshots out");
     require_fit(repository, options)?;
     monitor.phase("loading snapshots and the index");
     let lists = Lists::read(repository)?;

@@ -9,7 +9,7 @@
 
 use super::Id;
 use super::compression::{Compression, Zstd};
-use super::crypto::{Cipher, NONCE_BYTES, SEAL_BYTES, TAG_BYTES};
+use super::crypto::{Cipher, NONCE_BYTES, SEAL_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 
@@ -135,7 +135,6 @@ impl Sealer {
         }
         let length = packed.unwrap_or(plain.len()) + SEAL_BYTES;
         let sealed = output.get_mut(..length).ok_or_else(too_small)?;
-        debug_assert_eq!(NONCE_BYTES + TAG_BYTES, SEAL_BYTES);
         self.cipher.seal_in_place(sealed, random)?;
         let plain_length = packed.map(|_| plain.len() as u32);
         self.verify(id, sealed, plain_length)?;

@@ -212,11 +212,8 @@ fn xor(block: &Block, other: &Block) -> Block {
 
 #[inline]
 fn joined(block: &Block, other: &Block, join: impl Fn(u32x4, u32x4) -> u32x4) -> Block {
-    let mut all = *block;
-    for (words, other) in all.iter_mut().zip(other) {
-        *words = join(*words, *other);
-    }
-    all
+    let ([a1, b1, c1, d1], [a2, b2, c2, d2]) = (*block, *other);
+    [join(a1, a2), join(b1, b2), join(c1, c2), join(d1, d2)]
 }
 
 #[cfg(test)]

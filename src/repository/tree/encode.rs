@@ -19,7 +19,7 @@ impl Tree {
 
 /// Appends the blob of the tree of `nodes`, whose names the caller keeps strictly ascending.
 pub fn encode_into(nodes: &[Node], out: &mut Vec<u8>) {
-    debug_assert!(nodes.is_sorted_by(|left, right| left.name < right.name), "names ascend");
+    assert!(nodes.is_sorted_by(|left, right| left.name < right.name), "names ascend");
     out.extend_from_slice(b"{\"nodes\":[");
     for (place, node) in nodes.iter().enumerate() {
         if place > 0 {
