@@ -1,4 +1,4 @@
-//! Process entry: arguments and environment → configuration → operations → exit code.
+//! Process entry: arguments and environment → configuration → operations → everybody is told → exit code.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -8,16 +8,20 @@ use volmover::cli::{self, Call, CommandLine};
 use volmover::clock::{Clock, SystemClock};
 use volmover::config::env::{Lookup, Values, process_environment};
 use volmover::config::limits::Limits;
-use volmover::config::operation::Personality;
+use volmover::config::operation::{Operation, Personality};
+use volmover::config::outlets::OutletsConfig;
 use volmover::config::secret::Secret;
 use volmover::config::variables::MOVER_JSON;
 use volmover::config::{self, Config};
 use volmover::error::{Error, Result};
+use volmover::outlets::{DEADLINE, Outlets};
 use volmover::random::SystemRandom;
-use volmover::report::{self, Choice, Monitor, Sinks};
+use volmover::report::collector::About;
+use volmover::report::run_summary::Traffic;
+use volmover::report::{self, Choice, Collector, Monitor, Sinks};
 use volmover::sequence;
 use volmover::signals::Interruption;
-use volmover::stores::Surroundings;
+use volmover::stores::{Surroundings, Tally};
 
 fn main() -> ExitCode {
     let sinks = Sinks::standard();
@@ -39,22 +43,30 @@ fn main() -> ExitCode {
         Ok(CommandLine::Run(call)) => match configure(&call) {
             Ok((config, warnings)) => run(&config, &call, &warnings, &sinks, clock),
             Err(refused) => {
-                let Refused { error, json, missing } = *refused;
-                if call.personality == Personality::Tool && !json {
-                    cli::first_steps(&missing).lines().for_each(|line| early.log(line));
+                if call.personality == Personality::Tool && !refused.json {
+                    cli::first_steps(&refused.missing).lines().for_each(|line| early.log(line));
                 }
-                fail(report::select(Choice { json, ..plain }, sinks, clock).as_ref(), &error)
+                let Refused { error, json, outlets, .. } = *refused;
+                refuse(&Choice { json, ..plain }, &call.operations, outlets, &error, sinks, clock)
             }
         },
-        Err(error) => fail(early.as_ref(), &error),
+        Err(error) => {
+            // What the environment says counts here too.
+            let lookup = Lookup::new(Values::new(), process_environment()).ok();
+            let json = lookup.as_ref().and_then(|lookup| lookup.flag(&MOVER_JSON, false).ok());
+            let outlets = lookup.and_then(|lookup| OutletsConfig::parse(&lookup, &[]).ok());
+            let choice = Choice { json: json.unwrap_or(false), ..plain };
+            refuse(&choice, &[], outlets.unwrap_or_default(), &error, sinks, clock)
+        }
     }
 }
 
-/// A configuration that is not valid, whether its `MOVER_JSON` is, and which variables it lacks.
+/// A configuration that is not valid, whether its `MOVER_JSON` is, which variables it lacks, and who is told.
 struct Refused {
     error: Error,
     json: bool,
     missing: Vec<&'static str>,
+    outlets: OutletsConfig,
 }
 
 fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Box<Refused>> {
@@ -62,6 +74,7 @@ fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Box<Refu
         error,
         json: false,
         missing: Vec::new(),
+        outlets: OutletsConfig::default(),
     })?;
     let limits = Limits::of_this_process();
     match Config::parse(&lookup, call.personality, &call.operations, &limits) {
@@ -70,8 +83,31 @@ fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Box<Refu
             error,
             json: lookup.flag(&MOVER_JSON, false).unwrap_or(false),
             missing: config::missing(&lookup),
+            outlets: OutletsConfig::parse(&lookup, &call.operations).unwrap_or_default(),
         })),
     }
+}
+
+/// Who asked for what cannot be is told as well, as far as it is known where.
+fn refuse(
+    choice: &Choice,
+    operations: &[Operation],
+    outlets: OutletsConfig,
+    error: &Error,
+    sinks: Arc<Sinks>,
+    clock: Arc<dyn Clock>,
+) -> ExitCode {
+    let about = About {
+        object: outlets.object.clone(),
+        repository: None,
+        operations: operations.iter().map(|operation| operation.name()).collect(),
+        dry_run: false,
+        secrets: outlets.secrets().map(Secret::text).collect(),
+    };
+    let monitor = report::select(*choice, sinks, Arc::clone(&clock));
+    let collector = Collector::new(monitor, clock, about, Box::new(Traffic::default));
+    let outlets = Outlets::new(&outlets);
+    finish(&collector, outlets, choice.json && !only_answers(operations), Err(error.clone()))
 }
 
 fn run(
@@ -82,25 +118,39 @@ fn run(
     clock: Arc<dyn Clock>,
 ) -> ExitCode {
     let terminal = std::io::stderr().is_terminal();
-    let choice =
-        Choice { json: config.output.json, terminal, frames_per_second: config.output.frames_per_second };
-    let monitor = report::select(choice, Arc::clone(sinks), Arc::clone(&clock));
-    let outcome = start(config, call, warnings, &monitor, clock);
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(monitor.as_ref(), &error),
-    }
+    let json = config.output.json;
+    let choice = Choice { json, terminal, frames_per_second: config.output.frames_per_second };
+    let tally = Arc::new(Tally::default());
+    let about = About {
+        object: config.outlets.object.clone(),
+        repository: Some(config.repository.url.to_string()),
+        operations: call.operations.iter().map(|operation| operation.name()).collect(),
+        dry_run: config.run.dry_run,
+        secrets: config.secrets().map(Secret::text).collect(),
+    };
+    let (meter, counted) =
+        (Arc::clone(&tally), report::select(choice, Arc::clone(sinks), Arc::clone(&clock)));
+    let collector = Collector::new(counted, Arc::clone(&clock), about, Box::new(move || meter.traffic()));
+    let outlets = Outlets::new(&config.outlets);
+    let outcome = start(config, call, warnings, &collector, clock, tally);
+    finish(&collector, outlets, json && !only_answers(&call.operations), outcome)
+}
+
+fn only_answers(operations: &[Operation]) -> bool {
+    !operations.is_empty() && operations.iter().all(|operation| operation.only_answers())
 }
 
 fn start(
     config: &Config,
     call: &Call,
     warnings: &[String],
-    monitor: &Arc<dyn Monitor>,
+    collector: &Arc<Collector>,
     clock: Arc<dyn Clock>,
+    tally: Arc<Tally>,
 ) -> Result<()> {
+    let monitor: Arc<dyn Monitor> = Arc::<Collector>::clone(collector);
     let log = report::log::Log {
-        monitor: Arc::clone(monitor),
+        monitor: Arc::clone(&monitor),
         clock: Arc::clone(&clock),
         secrets: config.secrets().map(Secret::text).collect(),
     };
@@ -112,13 +162,29 @@ fn start(
     let around = Surroundings {
         clock,
         random: Arc::new(SystemRandom),
-        monitor: Arc::clone(monitor),
+        monitor,
         stop: Arc::clone(interruption.stop()),
+        tally,
     };
     sequence::run(config, &call.operations, &around, &interruption).map_err(|error| interruption.judge(error))
 }
 
-fn fail(monitor: &dyn Monitor, error: &Error) -> ExitCode {
-    monitor.failed(error);
-    ExitCode::from(error.kind.exit_code())
+/// Tells everybody, and prints the line that an operator reads, last of all.
+fn finish(collector: &Collector, outlets: Outlets, json: bool, outcome: Result<()>) -> ExitCode {
+    let error = outcome.err();
+    collector.close(error.as_ref());
+    let summary = collector.summary();
+    if let Some(warning) = outlets.tell(&summary, DEADLINE) {
+        collector.warn(&warning);
+    }
+    if json {
+        collector.output(&summary.json());
+    }
+    match error {
+        None => ExitCode::SUCCESS,
+        Some(error) => {
+            collector.failed(&error);
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
 }

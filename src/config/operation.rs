@@ -93,6 +93,13 @@ impl Operation {
         }
     }
 
+    /// Whether it changes nothing and is asked for its output alone, which has a form of its own: a run of such
+    /// operations prints nothing besides.
+    #[must_use]
+    pub fn only_answers(self) -> bool {
+        matches!(self, Self::Snapshots | Self::Stats | Self::Ls | Self::Check | Self::Verify | Self::Doctor)
+    }
+
     /// What it does, in one line.
     #[must_use]
     pub fn about(self) -> &'static str {

@@ -232,6 +232,8 @@ fn every_variable_of_the_table_is_read() {
         "MOVER_VERIFY_SHA256SUMS",
         "MOVER_VERIFY_REPORT",
         "MOVER_VERIFY_JUNIT",
+        "MOVER_TERMINATION_LOG",
+        "MOVER_REPORT_FILE",
     ];
     for variable in ALL {
         let bytes = OsString::from_vec(b"\xff\xfe".to_vec());

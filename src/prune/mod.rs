@@ -37,9 +37,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Monitor, PruneSummary};
+use crate::report::{Monitor, PruneSummary, RepositorySummary};
 use crate::repository::lock::Lock;
-use crate::repository::{Id, Repository, in_parallel};
+use crate::repository::{Id, Repository, identities, in_parallel};
 
 mod commit;
 mod delete;
@@ -148,10 +148,13 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     }
     let snapshots: Vec<Id> =
         lists.snapshots.iter().copied().filter(|id| !options.without.contains(id)).collect();
-    let roots = in_parallel(&snapshots, repository.backend().connections(), |id| {
+    let kept = in_parallel(&snapshots, repository.backend().connections(), |id| {
         context.go_on()?;
-        Ok(repository.snapshot(id)?.tree)
+        repository.snapshot(id)
     })?;
+    let roots: Vec<Id> = kept.iter().map(|snapshot| snapshot.tree).collect();
+    let survey = identities::survey(kept.iter().map(|snapshot| (snapshot, None)));
+    drop(kept);
     monitor.phase("finding data that is in use");
     let used = mark::mark(context, &index, &roots)?;
     monitor.phase("choosing packs");
@@ -159,6 +162,10 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let plan = plan::plan(&by_pack, &used, &lists, options, repository.config().version)?;
     let mut summary = plan.summary.clone();
     summary.dry_run = options.dry_run;
+    if !options.dry_run {
+        let (bytes, unused_bytes) = (Some(summary.bytes_remaining), Some(summary.bytes_unused_after));
+        monitor.surveyed(&RepositorySummary { bytes, unused_bytes, ..survey });
+    }
     let rewriting = files.rewriting(&index, &plan);
     if options.dry_run || (plan.changes_nothing() && rewriting.is_empty()) {
         return Ok(summary);
