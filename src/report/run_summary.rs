@@ -407,8 +407,8 @@ impl OperationSummary {
 #[cfg(test)]
 pub(crate) mod testing {
     #![allow(clippy::unwrap_used)]
-    use super::super::IdentitySummary;
     use super::*;
+    use crate::report::IdentitySummary;
 
     /// `backup` done, `prune` failed.
     pub(crate) fn summary() -> RunSummary {
