@@ -1,11 +1,31 @@
 #!/bin/sh
 # Operates VolSync's restic backups: snapshot, restore, unlock, list, verify, status. Taskfile.yaml calls it.
 #
-# Needs kubectl. Parameters are variables: APP, CLUSTER (a file kubeconfig-CLUSTER in this directory, else a
-# context of that name), NAMESPACE (else it is found), SNAPSHOT (a number counts back, anything else is an id),
-# PREVIOUS, RESTORE_AS_OF, DESTINATION_PVC (else the source's own), DELETE=true, FORCE=true, MAX_AGE, WAIT=false,
-# TIMEOUT in seconds, IMAGE of volmover. No secret is ever printed.
+#   deploy/volsync.sh restore APP=odoo SNAPSHOT=2
+#
+# Needs kubectl. Parameters are arguments or variables: APP, CLUSTER (a file kubeconfig-CLUSTER in this directory,
+# else a context of that name), NAMESPACE (else it is found), SNAPSHOT (a number counts back, anything else is an
+# id), PREVIOUS, RESTORE_AS_OF, DESTINATION_PVC (else the source's own), DELETE=true, FORCE=true, MAX_AGE,
+# WAIT=false, TIMEOUT and PAUSE (between two looks) in seconds, IMAGE of volmover. No secret is ever printed.
 set -eu
+
+fail() {
+  echo "volsync: $*" >&2
+  exit 1
+}
+
+operation=${1:-}
+[ $# = 0 ] || shift
+for given; do
+  case $given in
+    APP=* | CLUSTER=* | NAMESPACE=* | SNAPSHOT=* | PREVIOUS=* | RESTORE_AS_OF=* | DESTINATION_PVC=* | DELETE=* | FORCE=* | \
+      MAX_AGE=* | WAIT=* | TIMEOUT=* | PAUSE=* | IMAGE=*)
+      # Only the names above come here, and the value is not looked at.
+      eval "${given%%=*}=\${given#*=}"
+      ;;
+    *) fail "there is no parameter ${given%%=*}" ;;
+  esac
+done
 
 APP=${APP:-}
 NAMESPACE=${NAMESPACE:-}
@@ -13,12 +33,24 @@ WAIT=${WAIT:-true}
 TIMEOUT=${TIMEOUT:-1800}
 PAUSE=${PAUSE:-5}
 IMAGE=${IMAGE:-registry.example.org/volmover:0.1.0}
-stamp=$(date -u +%Y%m%d%H%M%S)
+# A trigger that stood there before would be no trigger.
+stamp=$(date -u +%Y%m%d%H%M%S)-$$
 
-fail() {
-  echo "volsync: $*" >&2
-  exit 1
+# name, value: nothing but a name of Kubernetes
+named() {
+  case $2 in *[!a-z0-9.-]*) fail "$1=$2 is not a name" ;; esac
 }
+counted() {
+  case $2 in '' | *[!0-9]*) fail "$1=$2 is not a whole number" ;; esac
+}
+named APP "$APP"
+named NAMESPACE "$NAMESPACE"
+named DESTINATION_PVC "${DESTINATION_PVC:-}"
+counted TIMEOUT "$TIMEOUT"
+counted PAUSE "$PAUSE"
+# What is to be done on the way out is done after an interrupt as well.
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 if [ -n "${CLUSTER:-}" ]; then
   if [ -f "kubeconfig-$CLUSTER" ]; then
@@ -44,7 +76,6 @@ all() {
 # Sets namespace and name to the application's ReplicationSource: APP-backup, APP-src or APP.
 find_source() {
   [ -n "$APP" ] || fail "APP is missing: the name of the application"
-  case $APP in *[!a-z0-9.-]*) fail "APP=$APP is not a name" ;; esac
   known=$(all replicationsource)
   name=
   for candidate in "$APP-backup" "$APP-src" "$APP"; do
@@ -56,7 +87,7 @@ find_source() {
   if [ -z "$name" ]; then
     {
       echo "volsync: no ReplicationSource $APP-backup, $APP-src or $APP${NAMESPACE:+ in namespace $NAMESPACE}; available are"
-      printf '%s\n' "$known" | awk 'NF { print "  " $1 "/" $2 }'
+      printf '%s\n' "$known" | awk 'NF { print "  " $1 "/" $2; some = 1 } END { if (!some) print "  none" }'
     } >&2
     exit 1
   fi
@@ -71,22 +102,34 @@ source_field() { k get replicationsource "$name" -n "$namespace" -o "jsonpath={$
 
 field() { k get "$1" "$2" -n "$namespace" -o "jsonpath={$3}"; }
 
-# kind, name, field, value: waits until the field has the value; 1 when it took too long.
-wait_for() {
-  waited=0
-  while [ "$(field "$1" "$2" "$3")" != "$4" ]; do
-    [ "$waited" -lt "$TIMEOUT" ] || return 1
-    sleep "$PAUSE"
-    waited=$((waited + PAUSE))
-  done
-}
-
 # kind, name: what the mover said.
 logs() { field "$1" "$2" .status.latestMoverStatus.logs; echo; }
 
-too_long() { # kind, name
-  logs "$1" "$2" >&2
-  fail "$1 $namespace/$2 did not finish in $TIMEOUT s: $(field "$1" "$2" .status.latestMoverStatus.result)"
+# Whether TIMEOUT has passed since start.
+is_over() { [ $(($(date +%s) - start)) -ge "$TIMEOUT" ]; }
+
+# kind, name: its result and what it said, in one look.
+said() { k get "$1" "$2" -n "$namespace" -o 'jsonpath={.status.latestMoverStatus.result}{" "}{.status.latestMoverStatus.logs}'; }
+
+# kind, name, field, value, what the mover said before: waits until the field has the value. A failure that is new,
+# or the time that is over, ends with what the mover said.
+wait_for() {
+  start=$(date +%s)
+  while [ "$(field "$1" "$2" "$3")" != "$4" ]; do
+    now=$(said "$1" "$2")
+    case $now in
+      "$5") ;;
+      Failed*)
+        printf '%s\n' "${now#* }" >&2
+        fail "$1 $namespace/$2 failed; VolSync tries again"
+        ;;
+    esac
+    if is_over; then
+      logs "$1" "$2" >&2
+      fail "$1 $namespace/$2 did not finish in $TIMEOUT s"
+    fi
+    sleep "$PAUSE"
+  done
 }
 
 # A manual trigger holds the schedule up as long as it stands.
@@ -99,13 +142,14 @@ resume_schedule() {
 snapshot() {
   find_source
   trigger=snapshot-$stamp
-  [ "$WAIT" = true ] && trap resume_schedule EXIT
+  before=$(said replicationsource "$name")
+  [ "$WAIT" != true ] || trap resume_schedule EXIT
   k patch replicationsource "$name" -n "$namespace" --type merge -p "{\"spec\":{\"trigger\":{\"manual\":\"$trigger\"}}}"
   if [ "$WAIT" != true ]; then
     echo "$namespace/$name backs up now; its schedule rests until spec.trigger.manual is removed"
     return
   fi
-  wait_for replicationsource "$name" .status.lastManualSync "$trigger" || too_long replicationsource "$name"
+  wait_for replicationsource "$name" .status.lastManualSync "$trigger" "$before"
   logs replicationsource "$name"
   echo "$namespace/$name is backed up"
 }
@@ -113,17 +157,22 @@ snapshot() {
 unlock() {
   find_source
   trigger=unlock-$stamp
+  before=$(said replicationsource "$name")
   trap resume_schedule EXIT
   # VolSync removes locks at the next sync, so one is asked for.
   k patch replicationsource "$name" -n "$namespace" --type merge \
     -p "{\"spec\":{\"restic\":{\"unlock\":\"$trigger\"},\"trigger\":{\"manual\":\"$trigger\"}}}"
-  wait_for replicationsource "$name" .status.restic.lastUnlocked "$trigger" || too_long replicationsource "$name"
+  wait_for replicationsource "$name" .status.restic.lastUnlocked "$trigger" "$before"
   echo "$namespace/$name is unlocked"
 }
 
-# JSON of a field of the source with its name, as a part of an object; nothing when it is not set.
-copied() { # name, value
-  [ -z "$2" ] || printf ',"%s":%s' "$1" "$2"
+# A field of an object, when it has a value: name, JSON
+part() { [ -z "$2" ] || printf ',"%s":%s' "$1" "$2"; }
+
+# The same of the source's own text.
+copied_text() {
+  text=$(source_field ".spec.restic.$1")
+  part "$1" "${text:+\"$text\"}"
 }
 
 # Sets previous and id from SNAPSHOT and PREVIOUS.
@@ -137,7 +186,7 @@ choose() {
   esac
   case $previous in '' | *[!0-9]*) fail "PREVIOUS=$previous is not a number: 0 is the latest" ;; esac
   case $id in *[!0-9a-fA-F]*) fail "SNAPSHOT=$id is neither a number nor an id" ;; esac
-  case ${RESTORE_AS_OF:-} in *[\"\\]*) fail "RESTORE_AS_OF is a time such as 2026-01-14T12:00:00Z" ;; esac
+  case ${RESTORE_AS_OF:-} in *[!0-9TZ:.+-]*) fail "RESTORE_AS_OF is a time such as 2026-01-14T12:00:00Z" ;; esac
 }
 
 # Names of pods that use a volume, without VolSync's own.
@@ -181,7 +230,7 @@ restore() {
   if [ -n "$users" ] && [ "${FORCE:-}" != true ]; then
     fail "$namespace/$pvc is in use by $users: scale it down first, or set FORCE=true"
   fi
-  [ "$WAIT" = true ] && trap clean_up EXIT
+  [ "$WAIT" != true ] || trap clean_up EXIT
   volumes=$(source_field .spec.restic.moverVolumes)
   [ -z "$id" ] || config_with_id
   {
@@ -192,19 +241,23 @@ restore() {
     [ "$previous" = 0 ] || printf ',"previous":%s' "$previous"
     [ -z "${RESTORE_AS_OF:-}" ] || printf ',"restoreAsOf":"%s"' "$RESTORE_AS_OF"
     [ "${DELETE:-}" != true ] || printf ',"enableFileDeletion":true'
-    copied moverVolumes "$volumes"
-    copied moverSecurityContext "$(source_field .spec.restic.moverSecurityContext)"
-    copied customCA "$(source_field .spec.restic.customCA)"
+    part moverVolumes "$volumes"
+    for same in moverSecurityContext moverResources moverPodLabels moverAffinity customCA cacheAccessModes; do
+      part "$same" "$(source_field ".spec.restic.$same")"
+    done
+    for same in moverServiceAccount cacheCapacity cacheStorageClassName; do
+      copied_text "$same"
+    done
     printf '}}}\n'
   } | k apply -f -
   if [ "$WAIT" != true ]; then
-    echo "$namespace/$restore restores now; delete it afterwards"
+    echo "$namespace/$restore restores now; afterwards delete the ReplicationDestination${id:+ and the Secret} $restore"
     return
   fi
-  wait_for replicationdestination "$restore" .status.lastManualSync "$restore" || too_long replicationdestination "$restore"
-  said=$(logs replicationdestination "$restore")
-  printf '%s\n' "$said"
-  case $said in
+  wait_for replicationdestination "$restore" .status.lastManualSync "$restore" ' '
+  told=$(logs replicationdestination "$restore")
+  printf '%s\n' "$told"
+  case $told in
     *'No eligible snapshots'* | *'No data will be restored'*) fail "nothing was restored into $namespace/$pvc" ;;
   esac
   echo "$namespace/$pvc is restored"
@@ -252,18 +305,17 @@ run_pod() {
   variables=$pod_env
   [ -z "$2" ] || variables="${variables:+$variables,}$2"
   context=$(source_field .spec.restic.moverSecurityContext)
-  [ -n "$context" ] || context='{}'
+  [ -n "$context" ] || context='{"runAsNonRoot":true,"seccompProfile":{"type":"RuntimeDefault"}}'
   trap 'k delete pod "$pod" -n "$namespace" --ignore-not-found --wait=false >/dev/null' EXIT
   printf '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"%s","namespace":"%s"},"spec":{"restartPolicy":"Never","automountServiceAccountToken":false,"securityContext":%s,"containers":[{"name":"volmover","image":"%s","command":["/usr/local/bin/volmover"],"args":["%s"],"envFrom":[{"secretRef":{"name":"%s"}}],"env":[%s],"volumeMounts":[%s],"securityContext":{"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true,"capabilities":{"drop":["ALL"]}}}],"volumes":[%s]}}' \
     "$pod" "$namespace" "$context" "$IMAGE" "$1" "$(source_field .spec.restic.repository)" "$variables" "$pod_mounts" "$pod_volumes" |
     k apply -f - >/dev/null
-  waited=0
+  start=$(date +%s)
   while :; do
     phase=$(field pod "$pod" .status.phase)
     case $phase in Succeeded | Failed) break ;; esac
-    [ "$waited" -lt "$TIMEOUT" ] || fail "pod $namespace/$pod is ${phase:-not there} after $TIMEOUT s"
+    ! is_over || fail "pod $namespace/$pod is ${phase:-not there} after $TIMEOUT s"
     sleep "$PAUSE"
-    waited=$((waited + PAUSE))
   done
   k logs "$pod" -n "$namespace"
   [ "$phase" = Succeeded ] || fail "$1 of $namespace/$name failed"
@@ -307,7 +359,7 @@ status() {
   [ -z "$broken" ] || echo "!! marks what failed"
 }
 
-case ${1:-} in
-  snapshot | restore | unlock | list | verify | status) "$1" ;;
+case $operation in
+  snapshot | restore | unlock | list | verify | status) "$operation" ;;
   *) fail "say one of: snapshot restore unlock list verify status" ;;
 esac

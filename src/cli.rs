@@ -268,7 +268,7 @@ fn usage(error: &clap::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
     use crate::config::variables::{MOVER_EXCLUDE, MOVER_TAGS};

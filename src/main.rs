@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use volmover::cli::{self, Call, CommandLine};
 use volmover::clock::{Clock, SystemClock};
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
                     cli::first_steps(&refused.missing).lines().for_each(|line| early.log(line));
                 }
                 let Refused { error, json, outlets, .. } = *refused;
-                refuse(&Choice { json, ..plain }, &call.operations, outlets, &error, sinks, clock)
+                refuse(&Choice { json, ..plain }, &call, outlets, &error, sinks, clock)
             }
         },
         Err(error) => {
@@ -56,7 +57,9 @@ fn main() -> ExitCode {
             let json = lookup.as_ref().and_then(|lookup| lookup.flag(&MOVER_JSON, false).ok());
             let outlets = lookup.and_then(|lookup| OutletsConfig::parse(&lookup, &[]).ok());
             let choice = Choice { json: json.unwrap_or(false), ..plain };
-            refuse(&choice, &[], outlets.unwrap_or_default(), &error, sinks, clock)
+            let call =
+                Call { personality: Personality::Tool, operations: Vec::new(), options: Values::new() };
+            refuse(&choice, &call, outlets.unwrap_or_default(), &error, sinks, clock)
         }
     }
 }
@@ -91,7 +94,7 @@ fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Box<Refu
 /// Who asked for what cannot be is told as well, as far as it is known where.
 fn refuse(
     choice: &Choice,
-    operations: &[Operation],
+    call: &Call,
     outlets: OutletsConfig,
     error: &Error,
     sinks: Arc<Sinks>,
@@ -100,14 +103,14 @@ fn refuse(
     let about = About {
         object: outlets.object.clone(),
         repository: None,
-        operations: operations.iter().map(|operation| operation.name()).collect(),
+        operations: call.operations.iter().map(|operation| operation.name()).collect(),
         dry_run: false,
         secrets: outlets.secrets().map(Secret::text).collect(),
     };
     let monitor = report::select(*choice, sinks, Arc::clone(&clock));
     let collector = Collector::new(monitor, clock, about, Box::new(Traffic::default));
     let outlets = Outlets::new(&outlets);
-    finish(&collector, outlets, choice.json && !only_answers(operations), Err(error.clone()))
+    finish(&collector, outlets, choice.json, call, Err(error.clone()))
 }
 
 fn run(
@@ -133,7 +136,7 @@ fn run(
     let collector = Collector::new(counted, Arc::clone(&clock), about, Box::new(move || meter.traffic()));
     let outlets = Outlets::new(&config.outlets);
     let outcome = start(config, call, warnings, &collector, clock, tally);
-    finish(&collector, outlets, json && !only_answers(&call.operations), outcome)
+    finish(&collector, outlets, json, call, outcome)
 }
 
 fn only_answers(operations: &[Operation]) -> bool {
@@ -169,20 +172,27 @@ fn start(
     sequence::run(config, &call.operations, &around, &interruption).map_err(|error| interruption.judge(error))
 }
 
+/// A container's runtime reads stdout and stderr apart, and the operator shows the end of what it read: what stdout
+/// got before must be read before the cause is said.
+const BEFORE_THE_CAUSE: Duration = Duration::from_millis(50);
+
 /// Tells everybody, and prints the line that an operator reads, last of all.
-fn finish(collector: &Collector, outlets: Outlets, json: bool, outcome: Result<()>) -> ExitCode {
+fn finish(collector: &Collector, outlets: Outlets, json: bool, call: &Call, outcome: Result<()>) -> ExitCode {
     let error = outcome.err();
     collector.close(error.as_ref());
     let summary = collector.summary();
     if let Some(warning) = outlets.tell(&summary, DEADLINE) {
         collector.warn(&warning);
     }
-    if json {
+    if json && !only_answers(&call.operations) {
         collector.output(&summary.json());
     }
     match error {
         None => ExitCode::SUCCESS,
         Some(error) => {
+            if call.personality == Personality::Mover {
+                std::thread::sleep(BEFORE_THE_CAUSE);
+            }
             collector.failed(&error);
             ExitCode::from(error.kind.exit_code())
         }

@@ -255,7 +255,7 @@ fn clean(path: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     fn says(patterns: &[&str], path: &str) -> (bool, bool) {
@@ -316,7 +316,7 @@ mod tests {
             ("/foo/**/bar", "/foo/a/b/bar/c", true),
             ("/foo/**/bar", "/x/foo/bar", false),
             ("foo/**/bar/**/x", "/foo/bar/x", true),
-            ("foo/**/bar/**/x", "/y/foo/bar/shared/work/x/a", true),
+            ("foo/**/bar/**/x", "/y/foo/bar/one/two/x/a", true),
             ("**/bar", "/a/b/bar", true),
             ("/**", "/a", true),
             ("foo/**", "/foo/a", true),

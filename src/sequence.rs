@@ -13,7 +13,7 @@ use crate::backup::exclude::{ExcludeOptions, Excludes};
 use crate::backup::parent::Ignore;
 use crate::config::operation::{Operation, Personality};
 use crate::config::secret::Secret;
-use crate::config::selection::{SnapshotChoice, Wanted};
+use crate::config::selection::SnapshotChoice;
 use crate::config::{self, Config, OnMissing, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Holder, Names};
@@ -388,7 +388,11 @@ impl Sequence<'_> {
     /// The snapshot that is meant, and which are eligible: host and path filter all but an id.
     fn selected(&self) -> (Selection, Filter) {
         let identity = &self.config.identity;
-        let filter = Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
+        let filter = Filter {
+            hosts: only(identity.host.filter()),
+            paths: only(identity.path.filter()),
+            tags: Vec::new(),
+        };
         (selection(&self.config.snapshot), filter)
     }
 
@@ -426,8 +430,8 @@ impl Sequence<'_> {
         let repository = self.repository(false)?;
         let Config { identity, output, .. } = self.config;
         let options = SnapshotsOptions {
-            host: identity.host.filter().filter(|_| identity.host_is_set).map(str::to_owned),
-            path: identity.path.filter().filter(|_| identity.path_is_set).map(str::to_owned),
+            host: identity.host_if_set().map(str::to_owned),
+            path: identity.path_if_set().map(str::to_owned),
             tags: identity.tags.clone(),
             json: output.json,
             zone: output.zones.shown.clone(),
@@ -439,8 +443,8 @@ impl Sequence<'_> {
 }
 
 /// The filter for one value.
-fn only(wanted: &Wanted) -> Option<Vec<String>> {
-    wanted.filter().map(|value| vec![value.to_owned()])
+fn only(value: Option<&str>) -> Option<Vec<String>> {
+    value.map(|value| vec![value.to_owned()])
 }
 
 fn selection(choice: &SnapshotChoice) -> Selection {

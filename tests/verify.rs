@@ -397,21 +397,28 @@ fn every_kind_of_difference_is_found() {
 #[test]
 fn the_newest_of_every_identity() {
     let (repo, source) = (Repo::new(), source());
-    for host in ["a", "b"] {
-        for path in ["/one", "/two"] {
-            let call = repo.call("backup").with("DATA_DIR", source.path()).with("MOVER_PATH", path);
-            call.with("MOVER_HOST", host).ok();
+    for round in 0..2 {
+        for host in ["a", "b"] {
+            for path in ["/one", "/two"] {
+                let call = repo.call("backup").with("DATA_DIR", source.path()).with("MOVER_PATH", path);
+                call.with("MOVER_HOST", host).ok();
+            }
         }
+        fs::write(source.path().join(format!("more-{round}")), "more").unwrap();
     }
     let reports = open_folder();
     let file = reports.path().join("report.json");
     let each = repo.call("verify").with("MOVER_SNAPSHOT", "latest-each").with("MOVER_VERIFY_REPORT", &file);
-    let count = || {
+    let snapshots = || {
         let report: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-        report["snapshots"].as_array().unwrap().len()
+        report["snapshots"].as_array().unwrap().clone()
     };
+    let count = || snapshots().len();
     passed(&each.run());
     assert_eq!(count(), 4);
+    for snapshot in snapshots() {
+        assert_eq!(snapshot["files"], 3, "the second backup, not the first: {snapshot}");
+    }
     passed(&each.clone().with("MOVER_HOST", "a").run());
     assert_eq!(count(), 2);
     each.clone()

@@ -28,7 +28,7 @@ pub(super) fn print(rows: &[Row], tools: &[Tool]) {
         print!("{name:>12}");
     }
     for name in &peers {
-        print!("{:>18}", format!("{name} ÷ volmover"));
+        print!("{:>24}", format!("{name} ÷ volmover"));
     }
     println!();
     for step in Step::MEASURED {
@@ -40,7 +40,7 @@ pub(super) fn print(rows: &[Row], tools: &[Tool]) {
             }
             for name in &peers {
                 let ratio = value(name).zip(value("volmover")).filter(|(_, own)| *own > 0.0);
-                print!("{:>18}", ratio.map_or("-".to_owned(), |(peer, own)| format!("{:.2}", peer / own)));
+                print!("{:>24}", ratio.map_or("-".to_owned(), |(peer, own)| format!("{:.2}", peer / own)));
             }
             println!();
         }

@@ -10,7 +10,6 @@ pub(super) const PASSWORD: &str = "volmover";
 /// One step of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    Init,
     First,
     Unchanged,
     Restore,
@@ -21,7 +20,6 @@ impl Step {
 
     pub(super) fn title(self) -> &'static str {
         match self {
-            Self::Init => "init",
             Self::First => "first backup",
             Self::Unchanged => "unchanged backup",
             Self::Restore => "restore",
@@ -68,6 +66,25 @@ pub(super) fn find(peers: &Path) -> Vec<Tool> {
 
 impl Tool {
     pub(super) fn command(&self, step: Step, place: &Place<'_>) -> Command {
+        let mut command = self.bare(place);
+        match self.name {
+            "volmover" => volmover(&mut command, step, place),
+            "restic" => restic(&mut command, step, place),
+            _ => rustic(&mut command, step, place),
+        }
+        command
+    }
+
+    /// How this tool, which is volmover, makes a repository.
+    pub(super) fn init(&self, place: &Place<'_>) -> Command {
+        let mut command = self.bare(place);
+        repository(&mut command, place);
+        command.arg("init");
+        command
+    }
+
+    /// A call without anything of the caller's.
+    fn bare(&self, place: &Place<'_>) -> Command {
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -79,37 +96,30 @@ impl Tool {
             }
         }
         command.current_dir(place.source).envs(place.repository.credentials());
-        match self.name {
-            "volmover" => volmover(&mut command, step, place),
-            "restic" => restic(&mut command, step, place),
-            _ => rustic(&mut command, step, place),
-        }
         command
     }
 }
 
 fn volmover(command: &mut Command, step: Step, place: &Place<'_>) {
     let data = if step == Step::Restore { place.target } else { place.source };
-    command
-        .env("RESTIC_REPOSITORY", place.repository.restic_url())
-        .env("RESTIC_PASSWORD", PASSWORD)
-        .env("RESTIC_CACHE_DIR", place.cache)
-        .env("DATA_DIR", data)
-        .env("MOVER_PATH", place.source)
-        .arg(match step {
-            Step::Init => "init",
-            Step::First | Step::Unchanged => "backup",
-            Step::Restore => "restore",
-        });
+    repository(command, place);
+    command.env("DATA_DIR", data).env("MOVER_PATH", place.source).arg(match step {
+        Step::First | Step::Unchanged => "backup",
+        Step::Restore => "restore",
+    });
 }
 
-fn restic(command: &mut Command, step: Step, place: &Place<'_>) {
+/// restic's variables, which volmover shares.
+fn repository(command: &mut Command, place: &Place<'_>) {
     command
         .env("RESTIC_REPOSITORY", place.repository.restic_url())
         .env("RESTIC_PASSWORD", PASSWORD)
         .env("RESTIC_CACHE_DIR", place.cache);
+}
+
+fn restic(command: &mut Command, step: Step, place: &Place<'_>) {
+    repository(command, place);
     match step {
-        Step::Init => command.arg("init"),
         Step::First | Step::Unchanged => command.args(["backup", "--host", "volsync", "."]),
         Step::Restore => {
             command.args(["restore", "latest", "--host", "volsync", "--target"]).arg(place.target)
@@ -124,7 +134,6 @@ fn rustic(command: &mut Command, step: Step, place: &Place<'_>) {
         .env("RUSTIC_CACHE_DIR", place.cache)
         .env("RUSTIC_NO_PROGRESS", "true");
     match step {
-        Step::Init => command.arg("init"),
         Step::First | Step::Unchanged => command.args(["backup", "--host", "volsync", "."]),
         Step::Restore => command.args(["restore", "latest"]).arg(place.target),
     };

@@ -3,13 +3,14 @@
 #
 #   SOURCE=/srv/data REPORTS=reports RESTIC_REPOSITORY=… RESTIC_PASSWORD_FILE=… deploy/ci/backup-and-verify.sh
 #
-# SOURCE            the folder; BACKUP=off verifies the last backup alone
+# SOURCE            the folder; BACKUP=off verifies the last backup alone. An empty folder is a failure: it is more
+#                   often one that is not mounted
 # REPORTS           where verify.json, verify.xml (JUnit) and the output go, default ./reports
 # SCRATCH           an empty directory with room for the folder, default one below TMPDIR
 # VOLMOVER          the program, default volmover
 # MAX_AGE, MIN_FILES, SHA256SUMS, FORGET_OPTIONS     conditions and retention
 #
-# Ends with volmover's exit code: 0 all is well, 21 damage, 25 a condition is broken, 24 nothing to verify.
+# Ends with volmover's exit code: 0 all is well, 21 damage, 25 a condition is broken, 24 nothing to back up or to verify.
 set -eu
 
 SOURCE=${SOURCE:?the folder to back up}
@@ -31,7 +32,7 @@ export MOVER_PATH="${MOVER_PATH:-/data}"
 
 status=0
 if [ "${BACKUP:-on}" = on ]; then
-  FORGET_OPTIONS="${FORGET_OPTIONS:-}" "$VOLMOVER" backup >"$REPORTS/backup.log" 2>&1 || status=$?
+  MOVER_ON_EMPTY="${MOVER_ON_EMPTY:-fail}" "$VOLMOVER" backup >"$REPORTS/backup.log" 2>&1 || status=$?
   cat "$REPORTS/backup.log"
   [ "$status" = 0 ] || exit "$status"
 fi

@@ -93,7 +93,7 @@ impl Backend for DryRun {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::backend::memory::MemoryBackend;
 

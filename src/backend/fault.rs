@@ -319,7 +319,7 @@ impl Backend for Fault {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::backend::memory::MemoryBackend;
     use crate::backend::testing::SleepClock;

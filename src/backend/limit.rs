@@ -104,7 +104,7 @@ impl Backend for Limit {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 

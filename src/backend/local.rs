@@ -14,6 +14,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -26,6 +27,11 @@ use self::files::{FileSystem, SystemFiles};
 use self::write::Existing;
 use super::layout::{is_file_name, path_of};
 use super::{Backend, BackendError, BackendErrorKind, BackendResult, FileType, Listed};
+
+/// A folder that another user of the group makes is closed for a moment, as its umask says, before it gets its
+/// mode: so long it is tried again.
+const MOMENTS: u32 = 50;
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// A repository below a folder of this machine.
 pub struct LocalBackend {
@@ -167,13 +173,24 @@ impl LocalBackend {
 
     /// Makes the root and what is missing above it; whether the root is new.
     fn make_root(&self, root: &Path) -> rustix::io::Result<bool> {
-        match self.make_folder(root, Modes::PRIVATE.folder) {
+        match self.make_folder(root, self.mode_of_new_root(root)) {
             Err(Errno::NOENT) => {
                 let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
                 self.make_root(parent.ok_or(Errno::NOENT)?)?;
-                self.make_folder(root, Modes::PRIVATE.folder)
+                self.make_folder(root, self.mode_of_new_root(root))
             }
             other => other,
+        }
+    }
+
+    /// A new root in a folder that a group shares is the group's too: of many users the first one makes it.
+    /// In a sticky folder, as `/tmp` is, users do not share what they make.
+    fn mode_of_new_root(&self, root: &Path) -> Mode {
+        match root.parent().map(|parent| self.files.stat(parent)) {
+            Some(Ok(parent)) if !Mode::from_raw_mode(parent.st_mode).contains(Mode::SVTX) => {
+                Modes::shared_if(&parent, Mode::RGRP | Mode::WGRP).folder
+            }
+            _ => Modes::PRIVATE.folder,
         }
     }
 
@@ -311,6 +328,14 @@ impl Backend for LocalBackend {
     }
 
     fn create(&self) -> BackendResult<()> {
-        self.make_folders().map_err(|errno| failed("create", self.location(), errno))
+        let mut made = self.make_folders();
+        for _ in 0..MOMENTS {
+            if made != Err(Errno::ACCESS) {
+                break;
+            }
+            std::thread::sleep(MOMENT);
+            made = self.make_folders();
+        }
+        made.map_err(|errno| failed("create", self.location(), errno))
     }
 }

@@ -231,7 +231,7 @@ impl Backend for Retry {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::backend::fault::{Fault, Rule};
     use crate::backend::memory::MemoryBackend;

@@ -1,5 +1,5 @@
 //! What the tests of this folder share: a clock that only sleeping moves, and randomness without chance.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -132,7 +132,7 @@ impl Backend for Throttle {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use std::sync::atomic::Ordering;
 
     use super::*;

@@ -334,7 +334,7 @@ impl Resolver {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     const POLYNOMIAL: Polynomial = Polynomial(0x003D_A335_8B4D_C173);

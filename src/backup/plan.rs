@@ -84,7 +84,7 @@ pub fn plan(limits: Limits) -> Result<Plan> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     const LIMITS: Limits = Limits {

@@ -40,6 +40,7 @@ pub(super) struct Findings<'a> {
 struct State {
     counts: BTreeMap<Kind, u64>,
     broken_packs: BTreeSet<Id>,
+    broken_snapshots: BTreeSet<Id>,
     prunable: bool,
     orphans: bool,
 }
@@ -54,9 +55,9 @@ pub(super) fn cause(error: &Error) -> String {
 pub(super) struct Sums {
     pub(super) problems: u64,
     pub(super) broken_packs: Vec<Id>,
+    pub(super) broken_snapshots: Vec<Id>,
     pub(super) index_damaged: bool,
     pub(super) packs_gone: bool,
-    pub(super) snapshots_damaged: bool,
     pub(super) content_lost: bool,
     pub(super) prunable: bool,
     pub(super) orphans: bool,
@@ -88,15 +89,29 @@ impl<'a> Findings<'a> {
         self.problem(Kind::Pack, text);
     }
 
+    /// A snapshot file cannot be read.
+    pub(super) fn broken_snapshot(&self, snapshot: Id, text: &str) {
+        self.state().broken_snapshots.insert(snapshot);
+        self.problem(Kind::Snapshot, text);
+    }
+
     /// Something odd that loses no data; `prunable`: prune takes it away.
     pub(super) fn hint(&self, prunable: bool, text: &str) {
         self.state().prunable |= prunable;
         self.monitor.line(text);
     }
 
-    /// So many packs that no index lists.
+    /// So many packs that no index lists. With a damaged index they may be what that one listed, and no
+    /// prune may touch them.
     pub(super) fn orphans(&self, count: usize) {
-        self.state().orphans = true;
+        let index_damaged = {
+            let mut state = self.state();
+            state.orphans = true;
+            state.counts.contains_key(&Kind::Index)
+        };
+        if index_damaged {
+            return self.hint(false, &format!("{count} packs are listed by no index that can be read"));
+        }
         let text = "additional files were found in the repo, which likely contain duplicate data.";
         self.hint(true, &format!("{count} {text}"));
         self.hint(true, "This is non-critical, you can run prune to correct this.");
@@ -115,9 +130,9 @@ impl<'a> Findings<'a> {
         Sums {
             problems: state.counts.values().sum(),
             broken_packs: state.broken_packs.iter().copied().collect(),
+            broken_snapshots: state.broken_snapshots.iter().copied().collect(),
             index_damaged: any(Kind::Index),
             packs_gone: any(Kind::PackGone),
-            snapshots_damaged: any(Kind::Snapshot),
             content_lost: any(Kind::Tree) || any(Kind::Node),
             prunable: state.prunable,
             orphans: state.orphans,

@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 pub use subset::Reading;
 
 use crate::backend::FileType;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::report::{CheckSummary, Monitor};
 use crate::repository::snapshot::Snapshot;
 use crate::repository::{Id, Repository};
@@ -43,6 +43,8 @@ pub(crate) struct Survey {
     pub(crate) inventory: Inventory,
     /// Those that decode, oldest first.
     pub(crate) snapshots: Vec<(Id, Snapshot)>,
+    /// Those that do not.
+    pub(crate) broken_snapshots: Vec<Id>,
     /// Whether an index file does not decode: what it lists seems lost, and is not.
     pub(crate) index_damaged: bool,
     /// Whether there are packs that no index lists.
@@ -57,9 +59,15 @@ pub(crate) fn survey(
     stop: &AtomicBool,
 ) -> Result<Survey> {
     let findings = Findings::new(monitor);
-    let (inventory, snapshots) = walk_all(repository, u64::MAX, threads, &findings, monitor, stop)?;
+    let (inventory, snapshots) = walk_all(repository, threads, &findings, monitor, stop)?;
     let sums = findings.finish();
-    Ok(Survey { inventory, snapshots, index_damaged: sums.index_damaged, orphans: sums.orphans })
+    Ok(Survey {
+        inventory,
+        snapshots,
+        broken_snapshots: sums.broken_snapshots,
+        index_damaged: sums.index_damaged,
+        orphans: sums.orphans,
+    })
 }
 
 /// Checks a repository. Damage is no error of the check: it stands in the summary.
@@ -70,8 +78,7 @@ pub fn check(
     stop: &AtomicBool,
 ) -> Result<CheckSummary> {
     let findings = Findings::new(monitor);
-    let (inventory, snapshots) =
-        walk_all(repository, options.memory_bytes, options.threads, &findings, monitor, stop)?;
+    let (inventory, snapshots) = walk_all(repository, options.threads, &findings, monitor, stop)?;
     let memory_bytes = options.memory_bytes.saturating_sub(inventory.index.memory_bytes());
     let numbered = (0_u32..).zip(inventory.index.packs()).zip(&inventory.pack_bytes);
     let stored = numbered.filter_map(|((number, id), bytes)| Some((number, *id, (*bytes)?))).collect();
@@ -94,7 +101,6 @@ pub fn check(
 /// The structure and all that snapshots reach.
 fn walk_all(
     repository: &Repository,
-    memory_bytes: u64,
     threads: usize,
     findings: &Findings<'_>,
     monitor: &dyn Monitor,
@@ -104,11 +110,6 @@ fn walk_all(
     let snapshot_ids = repository.ids(FileType::Snapshot)?;
     step(monitor, "load indexes");
     let index = structure::load_indexes(repository, findings)?;
-    if index.memory_bytes() >= memory_bytes {
-        return Err(Error::new(ErrorKind::Other, "the memory budget is too small")
-            .because(format!("the index alone takes {} MiB", index.memory_bytes() >> 20))
-            .then("Raise MOVER_MEMORY or the container's memory limit"));
-    }
     step(monitor, "check all packs");
     let inventory = structure::check_packs(repository, index, findings)?;
     step(monitor, "check snapshots, trees and blobs");
@@ -136,15 +137,16 @@ fn steps(sums: &Sums) -> Vec<String> {
         let packs: Vec<String> = sums.broken_packs.iter().map(Id::hex).collect();
         steps.push(format!("To save what is left of damaged packs: restic repair packs {}", packs.join(" ")));
     }
-    let unlisted = sums.orphans && sums.content_lost;
+    let unlisted = sums.orphans && (sums.content_lost || sums.index_damaged);
     if sums.index_damaged || sums.packs_gone || unlisted {
         steps.push("To rebuild the index from the packs that are there: volmover repair-index".to_owned());
     }
     if unlisted {
         steps.push("Packs that no index lists may hold what is missing: do not prune before that".to_owned());
     }
-    if sums.snapshots_damaged {
-        steps.push("A snapshot file that cannot be read is lost: remove it from the store".to_owned());
+    if !sums.broken_snapshots.is_empty() {
+        let files: Vec<String> = sums.broken_snapshots.iter().map(|id| format!("snapshots/{id}")).collect();
+        steps.push(format!("What cannot be read is lost: remove from the store {}", files.join(" ")));
     }
     if sums.content_lost || sums.packs_gone || sums.index_damaged || !sums.broken_packs.is_empty() {
         steps.push(

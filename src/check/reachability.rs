@@ -8,14 +8,13 @@ use std::sync::atomic::AtomicBool;
 
 use super::findings::{Findings, Kind, cause};
 use super::structure::Inventory;
-use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::BlobType;
 use crate::repository::quote::quote;
 use crate::repository::reach::{self, Visitor};
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Node, NodeKind, Tree};
-use crate::repository::{Id, Repository, damaged_file, in_parallel};
+use crate::repository::{Id, Repository, in_parallel};
 
 /// Those of `ids` that decode, oldest first. One that is gone was forgotten since it was listed.
 pub(super) fn load_snapshots(
@@ -23,21 +22,15 @@ pub(super) fn load_snapshots(
     ids: &[Id],
     findings: &Findings<'_>,
 ) -> Result<Vec<(Id, Snapshot)>> {
-    let load = |id: &Id| match repository.read_unpacked_if_there(FileType::Snapshot, id)? {
-        None => Ok(None),
-        Some(json) => match Snapshot::decode(&json) {
-            Ok(snapshot) => Ok(Some((*id, snapshot))),
-            Err(cause) => Err(damaged_file(FileType::Snapshot, id, cause)),
-        },
-    };
-    let read = in_parallel(ids, repository.backend().connections(), |id| match load(id) {
-        Err(error) if error.kind == ErrorKind::Damaged => {
-            let text = format!("error: failed to load snapshot {}: {}", id.short(), cause(&error));
-            findings.problem(Kind::Snapshot, &text);
-            Ok(None)
-        }
-        loaded => loaded,
-    })?;
+    let read =
+        in_parallel(ids, repository.backend().connections(), |id| match repository.snapshot_if_there(id) {
+            Err(error) if error.kind == ErrorKind::Damaged => {
+                let text = format!("error: failed to load snapshot {}: {}", id.short(), cause(&error));
+                findings.broken_snapshot(*id, &text);
+                Ok(None)
+            }
+            loaded => Ok(loaded?.map(|snapshot| (*id, snapshot))),
+        })?;
     let mut snapshots: Vec<_> = read.into_iter().flatten().collect();
     snapshots.sort_by_key(|(id, snapshot)| (snapshot.time.instant(), *id));
     Ok(snapshots)

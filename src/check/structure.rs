@@ -11,10 +11,10 @@ use crate::backend::FileType;
 use crate::error::{ErrorKind, Result};
 use crate::repository::blob::BlobType;
 use crate::repository::crypto::SEAL_BYTES;
-use crate::repository::index::{self, Index, IndexBuilder};
+use crate::repository::index::Index;
 use crate::repository::pack::{ENTRY_PACKED_BYTES, ENTRY_RAW_BYTES, LENGTH_BYTES};
 use crate::repository::reach::Bits;
-use crate::repository::{Id, Repository, damaged_file, in_parallel};
+use crate::repository::{Id, Repository};
 
 /// What the repository holds, as its index and its store say.
 pub(crate) struct Inventory {
@@ -50,34 +50,29 @@ pub(crate) enum Lost {
 
 /// Loads what can be loaded of the index.
 pub(super) fn load_indexes(repository: &Repository, findings: &Findings<'_>) -> Result<Index> {
-    let ids = repository.ids(FileType::Index)?;
-    let collected = Mutex::new((IndexBuilder::default(), HashMap::<Id, u32>::new()));
-    in_parallel(&ids, repository.backend().connections(), |id| {
-        let read = repository.read_unpacked(FileType::Index, id);
-        let decoded = read
-            .and_then(|json| index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause)));
-        match decoded {
-            Ok(packs) => {
-                let mut collected = collected.lock().unwrap_or_else(PoisonError::into_inner);
-                for pack in &packs {
-                    *collected.1.entry(pack.id).or_default() += 1;
-                }
-                collected.0.add(&packs);
+    let times = Mutex::new(HashMap::<Id, u32>::new());
+    let files = repository.files(FileType::Index)?;
+    let index = repository.load_index_files(files, &|id, packs| match packs {
+        Ok(packs) => {
+            let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+            for pack in &packs {
+                *times.entry(pack.id).or_default() += 1;
             }
-            Err(error) if error.kind == ErrorKind::Damaged => {
-                findings.problem(Kind::Index, &format!("error loading index {id}: {}", cause(&error)));
-            }
-            Err(error) => return Err(error),
+            Ok(packs)
         }
-        Ok(())
+        Err(error) if error.kind == ErrorKind::Damaged => {
+            findings.problem(Kind::Index, &format!("error loading index {id}: {}", cause(&error)));
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
     })?;
-    let (builder, times) = collected.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let times = times.into_inner().unwrap_or_else(PoisonError::into_inner);
     let twice = times.values().filter(|times| **times > 1).count();
     if twice > 0 {
         findings
             .hint(true, &format!("{twice} packs are listed by several index files; prune puts that right"));
     }
-    Ok(builder.finish())
+    Ok(index)
 }
 
 /// Compares the index with the list of packs.
@@ -86,9 +81,7 @@ pub(super) fn check_packs(
     index: Index,
     findings: &Findings<'_>,
 ) -> Result<Inventory> {
-    let listed = repository.backend().list(FileType::Pack)?;
-    let mut stored: HashMap<Id, u64> =
-        listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect();
+    let mut stored: HashMap<Id, u64> = repository.files(FileType::Pack)?.into_iter().collect();
     let shapes = shapes(&index);
     let (mut mixed, mut absent) = (0_u64, vec![false; shapes.len()]);
     let mut pack_bytes = Vec::with_capacity(shapes.len());

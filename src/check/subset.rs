@@ -85,7 +85,7 @@ fn draw(mut packs: Vec<Pack>, percent: f64, seed: u64) -> Vec<Pack> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::random::SystemRandom;
 

@@ -224,7 +224,7 @@ fn directory_error(directory: &Path, path: &Path, cause: impl std::fmt::Display)
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::super::variables::{
         AWS_SECRET_ACCESS_KEY, HTTPS_PROXY, MOVER_EXCLUDE, MOVER_EXCLUDE_CACHES, MOVER_HOST, MOVER_LOCK_WAIT,

@@ -6,6 +6,7 @@ use super::text_file;
 use super::values::{self, Parsed, choice, size};
 #[allow(clippy::wildcard_imports, reason = "the table of names is what this file reads")]
 use super::variables::*;
+use crate::check::Reading;
 use crate::error::Result;
 use crate::forget::options::ForgetOptions;
 use crate::forget::policy_file::PolicyFile;
@@ -31,31 +32,11 @@ pub struct Maintenance {
     /// Packs below are repacked, in bytes (`MOVER_PRUNE_REPACK_SMALLER_THAN`).
     pub repack_below_bytes: Option<u64>,
     /// How much data check reads (`MOVER_CHECK_READ_DATA`, `MOVER_CHECK_SUBSET`).
-    pub reading: CheckReading,
+    pub reading: Reading,
     /// Whether unlock removes live locks too (`MOVER_UNLOCK_ALL`).
     pub unlock_all: bool,
     /// Whether a repair is done, and not shown alone (`MOVER_REPAIR`).
     pub repair: bool,
-}
-
-/// How much data check reads.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum CheckReading {
-    /// None: the structure alone.
-    Structure,
-    /// All packs.
-    All,
-    /// A random share of the packs, in percent.
-    Percent(f64),
-    /// Random packs of so many bytes in all.
-    Bytes(u64),
-    /// The `part`-th of `parts` equal parts, counted from 1.
-    Part {
-        /// Which.
-        part: u64,
-        /// Of how many.
-        parts: u64,
-    },
 }
 
 impl Maintenance {
@@ -82,7 +63,7 @@ impl Maintenance {
             unused_max: lookup.parse(&MOVER_PRUNE_MAX_UNUSED, unused)?.unwrap_or(UnusedMax::Percent(5.0)),
             repack_bytes_max: lookup.parse(&MOVER_PRUNE_MAX_REPACK_SIZE, size)?,
             repack_below_bytes: lookup.parse(&MOVER_PRUNE_REPACK_SMALLER_THAN, size)?,
-            reading: if everything { CheckReading::All } else { part.unwrap_or(CheckReading::Structure) },
+            reading: if everything { Reading::All } else { part.unwrap_or(Reading::Structure) },
             unlock_all: lookup.flag(&MOVER_UNLOCK_ALL, false)?,
             repair: lookup.parse(&MOVER_REPAIR, |text| choice(text, &repair))?.unwrap_or(false),
         })
@@ -110,24 +91,22 @@ fn unused(text: &str) -> Parsed<UnusedMax> {
     }
 }
 
-fn subset(text: &str) -> Parsed<CheckReading> {
+fn subset(text: &str) -> Parsed<Reading> {
     let accepted =
         || "a share such as 5%, a part such as 1/7 (of at most 256), or a size such as 500M".to_owned();
     if let Some((part, parts)) = text.split_once('/') {
         let count = |text: &str| values::number(text, 1..=u64::from(u32::MAX)).ok();
         return match (count(part), count(parts)) {
             // A part is told by one byte of an id: a 257th would never hold a pack.
-            (Some(part), Some(parts)) if part <= parts && parts <= 256 => {
-                Ok(CheckReading::Part { part, parts })
-            }
+            (Some(part), Some(parts)) if part <= parts && parts <= 256 => Ok(Reading::Part { part, parts }),
             _ => Err(accepted()),
         };
     }
     if text.ends_with('%') {
-        return values::percent(text).map(CheckReading::Percent).map_err(|_| accepted());
+        return values::percent(text).map(Reading::Percent).map_err(|_| accepted());
     }
     match size(text) {
-        Ok(bytes) if bytes > 0 => Ok(CheckReading::Bytes(bytes)),
+        Ok(bytes) if bytes > 0 => Ok(Reading::Bytes(bytes)),
         _ => Err(accepted()),
     }
 }
@@ -143,9 +122,9 @@ mod tests {
         assert_eq!(unused("12.5%"), Ok(UnusedMax::Percent(12.5)));
         assert_eq!(unused("0"), Ok(UnusedMax::Bytes(0)));
         assert!(unused("100%").is_err() && unused("five").is_err() && unused("-1%").is_err());
-        assert_eq!(subset("2/7"), Ok(CheckReading::Part { part: 2, parts: 7 }));
-        assert_eq!(subset("5%"), Ok(CheckReading::Percent(5.0)));
-        assert_eq!(subset("1M"), Ok(CheckReading::Bytes(1 << 20)));
+        assert_eq!(subset("2/7"), Ok(Reading::Part { part: 2, parts: 7 }));
+        assert_eq!(subset("5%"), Ok(Reading::Percent(5.0)));
+        assert_eq!(subset("1M"), Ok(Reading::Bytes(1 << 20)));
         for bad in ["0/7", "8/7", "1/257", "1/", "/", "0%", "101%", "0", "some"] {
             assert!(subset(bad).is_err(), "{bad}");
         }

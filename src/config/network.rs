@@ -89,7 +89,7 @@ fn proxy(lookup: &Lookup, variable: &Variable) -> Result<Option<Secret>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::ffi::OsString;
 

@@ -231,7 +231,7 @@ fn url(text: &str) -> Parsed<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::ffi::OsString;
 

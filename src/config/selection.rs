@@ -77,6 +77,18 @@ impl Wanted {
 }
 
 impl Identity {
+    /// The host for operations that see everything and filter only by what is set.
+    #[must_use]
+    pub fn host_if_set(&self) -> Option<&str> {
+        self.host.filter().filter(|_| self.host_is_set)
+    }
+
+    /// The path for them.
+    #[must_use]
+    pub fn path_if_set(&self) -> Option<&str> {
+        self.path.filter().filter(|_| self.path_is_set)
+    }
+
     /// From the variables.
     ///
     /// # Errors
@@ -227,7 +239,7 @@ fn clean(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::ffi::OsString;
 

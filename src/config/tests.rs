@@ -1,6 +1,6 @@
 //! The whole configuration: defaults, precedence, and every variable that must refuse what is wrong.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -77,7 +77,7 @@ pub(super) const LATEST_EACH: &str = "latest-each";
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::ffi::OsString;
 

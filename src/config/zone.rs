@@ -42,7 +42,7 @@ fn zone(text: &str) -> Parsed<TimeZone> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::ffi::OsString;
 

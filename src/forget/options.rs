@@ -292,7 +292,7 @@ fn unused(text: &str) -> Option<UnusedMax> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn parse(text: &str) -> ForgetOptions {

@@ -95,7 +95,7 @@ impl PolicyLine {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn snapshot(host: &str, paths: &[&str]) -> Snapshot {

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Holder, Names};
 use crate::report::{BackupSummary, lines};
 use crate::repository::Id;
+use crate::repository::index::Index;
 use crate::repository::lock::{Lock, LockMode};
 use crate::repository::snapshot::{Snapshot, SnapshotSummary};
 use crate::repository::time::NodeTime;
@@ -93,18 +94,26 @@ pub fn is_empty(source: &std::path::Path) -> Result<bool> {
 
 /// Backs up.
 pub fn run(session: &Session<'_>, options: BackupOptions) -> Result<Backup> {
-    session.locked(LockMode::Shared, |lock| locked(session, options, lock))
+    let repository = &session.repository;
+    let read = || {
+        session.monitor.phase("loading the index");
+        Ok((repository.snapshots()?, repository.load_index()?))
+    };
+    session.locked_after(LockMode::Shared, read, |lock, known| locked(session, options, lock, known))
 }
 
-fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock) -> Result<Backup> {
+fn locked(
+    session: &Session<'_>,
+    options: BackupOptions,
+    lock: &Lock,
+    (snapshots, index): (Vec<(Id, Snapshot)>, Index),
+) -> Result<Backup> {
     let repository = &session.repository;
     let start = repository.clock().now();
     let started = repository.clock().elapsed();
-    let parent = parent(repository.snapshots()?, &options, start);
+    let parent = parent(snapshots, &options, start);
     let parent_short = parent.as_ref().map(|(id, _)| id.short());
     session.monitor.line(&lines::parent(parent_short.as_deref()));
-    session.monitor.phase("loading the index");
-    let index = repository.load_index()?;
     session.monitor.phase("backup");
     let BackupOptions { source, excludes, ignore, tree_zone, .. } = options;
     let names = Names::read(std::path::Path::new("/"));

@@ -59,7 +59,13 @@ pub enum Choice {
 
 /// Forgets. A snapshot that could not be removed is no error here: the summary counts it.
 pub fn run(session: &Session<'_>, request: &ForgetRequest) -> Result<ForgetSummary> {
-    let mode = if request.prune.is_some() { LockMode::Exclusive } else { LockMode::Shared };
+    let mode = match &request.prune {
+        Some(options) => {
+            prune::require_fit(&session.repository, options)?;
+            LockMode::Exclusive
+        }
+        None => LockMode::Shared,
+    };
     session.locked(mode, |lock| locked(session, request, lock))
 }
 
@@ -85,6 +91,11 @@ pub fn verdict(session: &Session<'_>, summary: &ForgetSummary) -> Result<()> {
 fn locked(session: &Session<'_>, request: &ForgetRequest, lock: &Lock) -> Result<ForgetSummary> {
     session.monitor.phase("loading snapshots");
     let snapshots = session.repository.snapshots()?;
+    if request.prune.is_some() && !request.dry_run {
+        // Nobody else adds or removes any under this lock: a list that lies ends it before anything goes.
+        let ids: Vec<Id> = snapshots.iter().map(|(id, _)| *id).collect();
+        prune::confirm_snapshots(&session.repository, &ids)?;
+    }
     let (doomed, kept) = decide(session, request, &snapshots)?;
     let doomed: Vec<Id> = doomed.into_iter().collect();
     let mut summary = ForgetSummary { kept, dry_run: request.dry_run, ..ForgetSummary::default() };
@@ -118,7 +129,8 @@ fn prune_behind(
         snapshots.iter().map(|(id, _)| *id).partition(|id| gone.contains(id.hex().as_str()));
     let without = if summary.dry_run { without } else { Vec::new() };
     let options = PruneOptions { expected, without, dry_run: summary.dry_run, ..options.clone() };
-    let pruned = prune::locked(session, &options, lock)?;
+    let mut pruned = prune::locked(session, &options, lock)?;
+    pruned.guard_requests += u64::from(!summary.dry_run);
     session.monitor.pruned(&pruned);
     Ok(())
 }

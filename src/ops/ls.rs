@@ -61,19 +61,18 @@ pub fn run(
     session.locked(LockMode::Shared, |_| {
         let repository = &session.repository;
         let snapshots = repository.snapshots()?;
-        let Some((id, snapshot)) = select(&snapshots, selection, filter)? else {
+        let Some((id, mut snapshot)) = select(&snapshots, selection, filter)? else {
             session.monitor.warn(&existing(&snapshots));
             return Ok(Outcome::NothingEligible);
         };
         drop(snapshots);
         let index = repository.load_index()?;
-        let root = match &options.subfolder {
-            Some(folder) => subtree(repository, &index, snapshot.tree, folder)?,
-            None => snapshot.tree,
-        };
+        if let Some(folder) = &options.subfolder {
+            snapshot.tree = subtree(repository, &index, snapshot.tree, folder)?;
+        }
         let mut page = Page { session, options, text: Vec::new(), listed: 0 };
         page.head(&id, &snapshot);
-        let listed = walk(repository, &index, root, &mut page);
+        let listed = walk(repository, &index, snapshot.tree, &mut page);
         page.flush();
         listed.map(|()| Outcome::Listed(page.listed))
     })

@@ -1,7 +1,7 @@
 //! The operations, one verb a file; each opens with what it does and which lock it takes.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
 use crate::report::Monitor;
@@ -56,9 +56,23 @@ impl std::fmt::Debug for Session<'_> {
 impl Session<'_> {
     /// Takes a lock, runs `work` under it and gives it back, also when `work` fails.
     pub fn locked<T>(&self, mode: LockMode, work: impl FnOnce(&Lock) -> Result<T>) -> Result<T> {
+        self.locked_after(mode, || Ok(()), |lock, ()| work(lock))
+    }
+
+    /// The same. `read` runs while the lock settles, and anew whenever it has to be taken anew; `work` is given
+    /// what it read last.
+    pub fn locked_after<R: Send, T>(
+        &self,
+        mode: LockMode,
+        read: impl Fn() -> Result<R> + Sync,
+        work: impl FnOnce(&Lock, R) -> Result<T>,
+    ) -> Result<T> {
         let (repository, held) = (&self.repository, self.held.as_ref());
-        let lock = Lock::acquire_as(repository, mode, self.locks, self.monitor, self.stop, held)?;
-        let done = work(&lock);
+        let found = Mutex::new(None);
+        let keep = || *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(read());
+        let lock = Lock::acquire_as(repository, mode, self.locks, self.monitor, self.stop, held, &keep)?;
+        let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let done = found.unwrap_or_else(&read).and_then(|found| work(&lock, found));
         let released = lock.release();
         // What was done stays done: a lock that cannot be removed goes stale and is removed by the next run.
         if let Err(error) = released {

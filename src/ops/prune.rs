@@ -8,7 +8,7 @@ use crate::prune::{self, Context};
 use crate::report::PruneSummary;
 use crate::repository::lock::{Lock, LockMode};
 
-pub use crate::prune::{Options as PruneOptions, UnusedMax};
+pub use crate::prune::{Options as PruneOptions, UnusedMax, confirm_snapshots, require_fit};
 
 /// Takes the exclusive lock and prunes.
 pub fn run(session: &Session<'_>, options: &PruneOptions) -> Result<PruneSummary> {

@@ -38,7 +38,10 @@ fn tell_index(session: &Session<'_>, repair: &IndexRepair, apply: bool) {
         line(format!("pack {}: {} blobs are added to the index", pack.id, pack.blobs.len()));
     }
     for (pack, (cause, blobs)) in &repair.dropped {
-        line(format!("pack {pack}: {cause}; {blobs} blobs of it were in the index and are lost"));
+        line(match blobs {
+            0 => format!("pack {pack}: {cause}; it cannot be indexed"),
+            _ => format!("pack {pack}: {cause}; {blobs} blobs of it were in the index and are lost"),
+        });
     }
     if repair.is_nothing() {
         return line("the index is right as it is".to_owned());

@@ -44,22 +44,25 @@ pub fn run(
     shown: &Shown<'_>,
     options: RestoreOptions,
 ) -> Result<Outcome> {
-    session.locked(LockMode::Shared, |_| {
-        let repository = &session.repository;
-        // Snapshots before indexes: what a snapshot needs was indexed before it.
-        let snapshots = repository.snapshots()?;
-        let Some((id, snapshot)) = select(&snapshots, selection, filter)? else {
-            return Ok(Outcome::NothingEligible(existing(&snapshots)));
-        };
-        drop(snapshots);
-        session.monitor.line(&restoring(&id, &snapshot, shown));
-        session.monitor.phase("loading the index");
-        let index = repository.load_index()?;
-        let memory_bytes = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
-        let options = RestoreOptions { memory_bytes, threads: session.limits.threads, ..options };
-        restore::restore(repository, &index, &snapshot, &options, session.monitor, session.stop)
-            .map(Outcome::Restored)
-    })
+    let repository = &session.repository;
+    // Snapshots before indexes: what a snapshot needs was indexed before it.
+    session.locked_after(
+        LockMode::Shared,
+        || repository.snapshots(),
+        |_, snapshots| {
+            let Some((id, snapshot)) = select(&snapshots, selection, filter)? else {
+                return Ok(Outcome::NothingEligible(existing(&snapshots)));
+            };
+            drop(snapshots);
+            session.monitor.line(&restoring(&id, &snapshot, shown));
+            session.monitor.phase("loading the index");
+            let index = repository.load_index()?;
+            let memory_bytes = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
+            let options = RestoreOptions { memory_bytes, threads: session.limits.threads, ..options };
+            restore::restore(repository, &index, &snapshot, &options, session.monitor, session.stop)
+                .map(Outcome::Restored)
+        },
+    )
 }
 
 /// Waits until the target's file system has written everything to its medium: whoever unmounts or clones the

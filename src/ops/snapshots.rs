@@ -30,7 +30,8 @@ pub struct SnapshotsOptions {
 
 /// The table, or the JSON array, as restic prints it.
 pub fn run(session: &Session<'_>, options: &SnapshotsOptions) -> Result<String> {
-    let mut snapshots = session.locked(LockMode::Shared, |_| session.repository.snapshots())?;
+    let mut snapshots =
+        session.locked_after(LockMode::Shared, || session.repository.snapshots(), |_, found| Ok(found))?;
     snapshots.retain(|(_, snapshot)| options.selects(snapshot));
     snapshots.sort_by_key(|(id, snapshot)| (snapshot.time.instant(), *id));
     if options.json {

@@ -19,10 +19,13 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 /// Where Kubernetes looks, unless a pod says otherwise.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// One way out: what it is called, and what it does with the summary.
+/// What a way out does with the summary, or why it could not.
+type Tell = dyn FnOnce(&RunSummary) -> Result<(), String> + Send;
+
+/// One way out, and what it is called.
 struct Outlet {
     name: &'static str,
-    tell: Box<dyn FnOnce(&RunSummary) -> Result<(), String> + Send>,
+    tell: Box<Tell>,
 }
 
 impl Outlet {
@@ -94,7 +97,7 @@ impl std::fmt::Debug for Outlets {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::report::run_summary::testing::summary;
 

@@ -5,13 +5,13 @@
 //! The proof does not trust what was just done: it reads the new files back from the store.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::Context;
 use super::plan::Plan;
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::index::{self, ByPack, Index, IndexBuilder, IndexPack};
+use crate::repository::index::{self, ByPack, Index, IndexPack};
 use crate::repository::pack::PackedBlob;
 use crate::repository::reach::Bits;
 use crate::repository::{Id, Repository, in_parallel};
@@ -36,17 +36,17 @@ struct File {
 }
 
 impl IndexFiles {
-    /// Reads index files, and the index of all of them.
-    pub(super) fn load(repository: &Repository, ids: &[Id]) -> Result<(Index, Self)> {
-        let builder = Mutex::new(IndexBuilder::default());
-        let files = in_parallel(ids, repository.backend().connections(), |id| {
-            let packs = repository.read_index_file(id)?;
-            builder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&packs);
+    /// Reads index files, and the index of all of them, which must fit the memory budget.
+    pub(super) fn load(repository: &Repository, listed: Vec<(Id, u64)>) -> Result<(Index, Self)> {
+        let files = Mutex::new(Vec::with_capacity(listed.len()));
+        let index = repository.load_index_files(listed, &|id, packs| {
+            let packs = packs?;
             let blobs = packs.iter().map(|pack| pack.blobs.len()).sum();
-            Ok(File { id: *id, packs: packs.iter().map(|pack| pack.id).collect(), blobs })
+            let file = File { id: *id, packs: packs.iter().map(|pack| pack.id).collect(), blobs };
+            files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+            Ok(packs)
         })?;
-        let index = builder.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).finish();
-        Ok((index, Self { files }))
+        Ok((index, Self { files: files.into_inner().unwrap_or_else(PoisonError::into_inner) }))
     }
 
     /// The index files that are to be replaced.
@@ -206,7 +206,7 @@ fn unproven(cause: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::repository::blob::{BlobType, Extent};
 

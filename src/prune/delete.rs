@@ -13,6 +13,8 @@ use crate::repository::{Id, in_parallel};
 
 /// What S3 deletes with one request.
 const PORTION: usize = 1000;
+/// Fewer are not spread over connections: one request, or a moment of a store that deletes one by one.
+const PORTION_MIN: usize = 50;
 
 /// Deletes index files, and returns how many. The first failure ends the run.
 pub(super) fn indexes(context: &Context<'_>, ids: &BTreeSet<Id>) -> Result<u64> {
@@ -39,7 +41,7 @@ fn delete(context: &Context<'_>, kind: FileType, ids: &[Id]) -> Result<(u64, Opt
     let deleted = AtomicU64::new(0);
     let connections = context.repository.backend().connections();
     // Stores that delete one by one get portions enough for all connections.
-    let portion = ids.len().div_ceil(connections.max(1)).clamp(1, PORTION);
+    let portion = ids.len().div_ceil(connections.max(1)).clamp(PORTION_MIN, PORTION);
     let portions: Vec<&[Id]> = ids.chunks(portion).collect();
     let failures = in_parallel(&portions, connections, |portion| {
         context.may_change()?;

@@ -13,20 +13,21 @@ use crate::repository::{Id, Repository};
 /// What a repository holds, each list sorted.
 pub(super) struct Lists {
     pub(super) snapshots: Vec<Id>,
-    pub(super) indexes: Vec<Id>,
     /// With their sizes in bytes.
+    pub(super) indexes: Vec<(Id, u64)>,
+    /// The same.
     pub(super) packs: Vec<(Id, u64)>,
 }
+
+/// The lists that a repository has.
+pub(super) const LISTS: u64 = 3;
 
 impl Lists {
     /// Snapshots before indexes before packs: what an entry needs was written before it.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
-        let without_size = |files: Vec<(Id, u64)>| files.into_iter().map(|(id, _)| id).collect();
-        Ok(Self {
-            snapshots: without_size(list(repository, FileType::Snapshot)?),
-            indexes: without_size(list(repository, FileType::Index)?),
-            packs: list(repository, FileType::Pack)?,
-        })
+        let snapshots = ids(&list(repository, FileType::Snapshot)?);
+        let indexes = list(repository, FileType::Index)?;
+        Ok(Self { snapshots, indexes, packs: list(repository, FileType::Pack)? })
     }
 
     /// The listed size of a pack.
@@ -43,6 +44,15 @@ impl Lists {
         }
     }
 
+    /// What seems to be damage may be a list that left something out, or that shows what is gone: when a second
+    /// look differs, that is the cause.
+    pub(super) fn explain(&self, repository: &Repository, error: Error) -> Error {
+        if error.kind != ErrorKind::Damaged {
+            return error;
+        }
+        self.confirm(repository, &[], &[]).err().unwrap_or(error)
+    }
+
     /// Lists again; an error unless each is what it was, with what this run added.
     pub(super) fn confirm(
         &self,
@@ -51,19 +61,31 @@ impl Lists {
         added_packs: &[(Id, u64)],
     ) -> Result<()> {
         let now = Self::read(repository)?;
-        let plain = |ids: &[Id]| ids.iter().map(|id| (*id, 0)).collect::<Vec<_>>();
-        let indexes = [self.indexes.as_slice(), added_indexes].concat();
+        let indexes = [ids(&self.indexes).as_slice(), added_indexes].concat();
         let packs = [self.packs.as_slice(), added_packs].concat();
         same(FileType::Snapshot, &plain(&self.snapshots), &plain(&now.snapshots))?;
-        same(FileType::Index, &plain(&indexes), &plain(&now.indexes))?;
+        same(FileType::Index, &plain(&indexes), &plain(&ids(&now.indexes)))?;
         same(FileType::Pack, &packs, &now.packs)
     }
 }
 
+/// An error unless the list of snapshots holds `expected`, and nothing else: for who decides by an earlier one.
+pub(super) fn confirm_snapshots(repository: &Repository, expected: &[Id]) -> Result<()> {
+    let now = ids(&list(repository, FileType::Snapshot)?);
+    same(FileType::Snapshot, &plain(expected), &plain(&now))
+}
+
+fn ids(files: &[(Id, u64)]) -> Vec<Id> {
+    files.iter().map(|(id, _)| *id).collect()
+}
+
+/// Of files whose sizes do not matter.
+fn plain(ids: &[Id]) -> Vec<(Id, u64)> {
+    ids.iter().map(|id| (*id, 0)).collect()
+}
+
 fn list(repository: &Repository, kind: FileType) -> Result<Vec<(Id, u64)>> {
-    let listed = repository.backend().list(kind)?;
-    let mut files: Vec<(Id, u64)> =
-        listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect();
+    let mut files = repository.files(kind)?;
     files.sort_unstable();
     files.dedup();
     Ok(files)

@@ -9,14 +9,16 @@
 //! 3. Lists may lie. Snapshots, indexes and packs are listed at the beginning, again before the first change,
 //!    and again before the first deletion; each list must be the first one and what this run added, to the
 //!    entry (`lists.rs`). No snapshots where there is data: it stops. Snapshots that the caller knows must be
-//!    in the list.
+//!    in the list. What seems to be damage is compared with a second list before it is called that. The
+//!    requests that guards alone make are counted apart (`PruneSummary::guard_requests`).
 //! 4. Nothing is overwritten, and the order is: new packs → new index files → proof → old index files → old
 //!    packs. The proof (`commit.rs`) reads the new index files back from the store and finds every needed
 //!    blob in a pack that is listed and stays. Old packs go only when every old index file is gone: an index
 //!    that names deleted packs would make the next backup believe that it need not store their blobs.
-//! 5. A blob is copied as it is sealed, into the buffer that is uploaded, and there opened, decompressed and
-//!    hashed. The MAC alone would prove that the bytes are somebody's, not that they are this blob: an index
-//!    that errs about an id would become the only truth once the old pack's header is gone.
+//! 5. A blob is copied as it is sealed (one that is stored raw in version 2 is compressed first), into the
+//!    buffer that is uploaded, and there opened, decompressed and hashed. The MAC alone would prove that the
+//!    bytes are somebody's, not that they are this blob: an index that errs about an id would become the only
+//!    truth once the old pack's header is gone.
 //!
 //! Whatever stops it, at any point: before the old index files go, the repository is as it was, with more
 //! copies; after that, it is as it will be, with packs that no index names. The next prune finishes either.
@@ -31,14 +33,33 @@
 //! packs, raw trees in version 2 and small packs are repacked too.
 //!
 //! # Memory
-//! The index; beside it 4 bytes and 3 bits an entry and some 100 bytes a pack; then as many workers as the
-//! budget allows, each with a pack that it fills and a range that it reads.
+//! The index, which must fit the budget before it is loaded; beside it 4 bytes and 3 bits an entry, 4 bytes a
+//! blob with several copies and some 100 bytes a pack; then as many workers as the budget allows, each with a
+//! pack that it fills, a range that it reads, and the longest blob twice.
+//!
+//! # Why not `rustic_core`'s
+//! `cargo bench --bench maintenance` on the Linux source, 50 snapshots, 5 kept, 691 MiB stored, medians of
+//! three runs with two busy processors:
+//! ```text
+//! prune               volmover  restic 0.19.1  rustic 0.11.4 (rustic_core 0.13.0)  the same, --fast-repack
+//! wall s                   7.7           40.8                                16.2                      6.4
+//! cpu s                    3.1           18.2                                16.1                      3.3
+//! peak MiB                 125            130                                 196                      187
+//! left MiB                 318            317                                 315                      317
+//! ```
+//! It compresses everything anew, or with `--fast-repack` copies without a look: on a shorter history of two of
+//! its folders, with a byte in every 64 KiB of the data packs flipped, that exits 0 and has deleted 32 of 43
+//! packs, where the others and this one stop and have deleted none. It knows no locks, and by default keeps
+//! what it marked for a day instead. Ours takes a fifth longer than its faster way, with less work of the
+//! processors, every copied blob opened and hashed, and two thirds of its memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Monitor, PruneSummary, RepositorySummary};
+use crate::repository::index::Index;
 use crate::repository::lock::Lock;
+use crate::repository::reach::Bits;
 use crate::repository::{Id, Repository, identities, in_parallel};
 
 mod commit;
@@ -50,6 +71,7 @@ mod repack;
 
 use commit::{IndexFiles, Proof};
 use lists::Lists;
+use plan::Plan;
 
 /// Unused data that may stay.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -130,6 +152,21 @@ impl Context<'_> {
     }
 }
 
+/// An error for options that the repository cannot follow; whoever removes something first asks first.
+pub fn require_fit(repository: &Repository, options: &Options) -> Result<()> {
+    if options.uncompressed && repository.config().version < 2 {
+        return Err(Error::usage("compression needs a repository of version 2")
+            .at("--repack-uncompressed")
+            .then("Nothing was changed. Leave the option out"));
+    }
+    Ok(())
+}
+
+/// An error unless a second list of snapshots is `expected`: for who removes some and prunes behind that.
+pub fn confirm_snapshots(repository: &Repository, expected: &[Id]) -> Result<()> {
+    lists::confirm_snapshots(repository, expected)
+}
+
 /// Prunes.
 pub fn prune(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let outcome = prune_all(context, options);
@@ -139,16 +176,72 @@ pub fn prune(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
 fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let Context { repository, monitor, .. } = context;
     debug_assert!(options.dry_run || options.without.is_empty());
+    require_fit(repository, options)?;
     monitor.phase("loading snapshots and the index");
     let lists = Lists::read(repository)?;
     lists.require(&options.expected)?;
-    let (index, files) = IndexFiles::load(repository, &lists.indexes)?;
-    if lists.snapshots.is_empty() {
-        return without_snapshots(context, &lists, index.is_empty(), options.dry_run);
+    let stays = |id: &&Id| !options.without.contains(id);
+    let snapshots: Vec<Id> = lists.snapshots.iter().filter(stays).copied().collect();
+    if snapshots.is_empty() {
+        return without_snapshots(context, &lists, options.dry_run);
     }
-    let snapshots: Vec<Id> =
-        lists.snapshots.iter().copied().filter(|id| !options.without.contains(id)).collect();
-    let kept = in_parallel(&snapshots, repository.backend().connections(), |id| {
+    let found =
+        find(context, &lists, &snapshots, options).map_err(|error| lists.explain(repository, error))?;
+    let Found { index, files, used, plan, survey } = &found;
+    let mut summary = PruneSummary { dry_run: options.dry_run, ..plan.summary.clone() };
+    if !options.dry_run {
+        let (bytes, unused_bytes) = (Some(summary.bytes_remaining), Some(summary.bytes_unused_after));
+        monitor.surveyed(&RepositorySummary { bytes, unused_bytes, ..survey.clone() });
+    }
+    let rewriting = files.rewriting(index, plan);
+    if options.dry_run || (plan.changes_nothing() && rewriting.is_empty()) {
+        return Ok(summary);
+    }
+
+    // The second look at the lists, before anything changes.
+    lists.confirm(repository, &[], &[])?;
+    context.may_change()?;
+    let by_pack = index.by_pack();
+    let repacked = repack::repack(context, &by_pack, plan, options)?;
+    monitor.phase("writing the index");
+    let written = commit::write(context, &by_pack, files, plan, &rewriting, repacked.unindexed)?;
+    let new_indexes = [repacked.indexes, written].concat();
+    let proof = Proof {
+        by_pack: &by_pack,
+        used,
+        plan,
+        files,
+        rewriting: &rewriting,
+        new_packs: &repacked.packs,
+        new_indexes: &new_indexes,
+    };
+    commit::prove(context, &proof)?;
+
+    // The third, before anything is deleted.
+    lists.confirm(repository, &new_indexes, &repacked.packs)?;
+    summary.guard_requests = 2 * lists::LISTS + new_indexes.len() as u64;
+    summary.index_files_written = new_indexes.len() as u64;
+    summary.packs_written = repacked.packs.len() as u64;
+    monitor.phase("deleting old index files");
+    summary.index_files_deleted = delete::indexes(context, &rewriting)?;
+    monitor.phase("deleting old packs");
+    summary.packs_deleted = delete::packs(context, &plan.obsolete(index))?;
+    Ok(summary)
+}
+
+/// What is there, what of it is needed, and what is to be done.
+struct Found {
+    index: Index,
+    files: IndexFiles,
+    used: Bits,
+    plan: Plan,
+    survey: RepositorySummary,
+}
+
+fn find(context: &Context<'_>, lists: &Lists, snapshots: &[Id], options: &Options) -> Result<Found> {
+    let Context { repository, monitor, .. } = context;
+    let (index, files) = IndexFiles::load(repository, lists.indexes.clone())?;
+    let kept = in_parallel(snapshots, repository.backend().connections(), |id| {
         context.go_on()?;
         repository.snapshot(id)
     })?;
@@ -158,57 +251,15 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     monitor.phase("finding data that is in use");
     let used = mark::mark(context, &index, &roots)?;
     monitor.phase("choosing packs");
-    let by_pack = index.by_pack();
-    let plan = plan::plan(&by_pack, &used, &lists, options, repository.config().version)?;
-    let mut summary = plan.summary.clone();
-    summary.dry_run = options.dry_run;
-    if !options.dry_run {
-        let (bytes, unused_bytes) = (Some(summary.bytes_remaining), Some(summary.bytes_unused_after));
-        monitor.surveyed(&RepositorySummary { bytes, unused_bytes, ..survey });
-    }
-    let rewriting = files.rewriting(&index, &plan);
-    if options.dry_run || (plan.changes_nothing() && rewriting.is_empty()) {
-        return Ok(summary);
-    }
-
-    // The second look at the lists, before anything changes.
-    lists.confirm(repository, &[], &[])?;
-    context.may_change()?;
-    let repacked = repack::repack(context, &by_pack, &plan, options)?;
-    monitor.phase("writing the index");
-    let written = commit::write(context, &by_pack, &files, &plan, &rewriting, repacked.unindexed)?;
-    let new_indexes = [repacked.indexes, written].concat();
-    let proof = Proof {
-        by_pack: &by_pack,
-        used: &used,
-        plan: &plan,
-        files: &files,
-        rewriting: &rewriting,
-        new_packs: &repacked.packs,
-        new_indexes: &new_indexes,
-    };
-    commit::prove(context, &proof)?;
-
-    // The third, before anything is deleted.
-    lists.confirm(repository, &new_indexes, &repacked.packs)?;
-    monitor.phase("deleting old index files");
-    summary.index_files_written = new_indexes.len() as u64;
-    summary.packs_written = repacked.packs.len() as u64;
-    summary.index_files_deleted = delete::indexes(context, &rewriting)?;
-    monitor.phase("deleting old packs");
-    summary.packs_deleted = delete::packs(context, &plan.obsolete(&index))?;
-    Ok(summary)
+    let plan = plan::plan(&index, &used, lists, options, repository.config().version)?;
+    Ok(Found { index, files, used, plan, survey })
 }
 
 /// No snapshots: either nothing is there, or the list is wrong, or somebody removed all of them. The last two
 /// look alike, and only one of them may lose everything.
-fn without_snapshots(
-    context: &Context<'_>,
-    lists: &Lists,
-    index_is_empty: bool,
-    dry_run: bool,
-) -> Result<PruneSummary> {
-    if !index_is_empty {
+fn without_snapshots(context: &Context<'_>, lists: &Lists, dry_run: bool) -> Result<PruneSummary> {
+    let index = context.repository.load_index_files(lists.indexes.clone(), &|_, packs| packs)?;
+    if !index.is_empty() {
         return Err(Error::new(ErrorKind::Other, "refused to prune: the list of snapshots is empty, the index is not")
             .at(context.repository.backend().location())
             .then("Nothing was changed. If all snapshots were removed on purpose, make a backup first and prune then"));

@@ -22,7 +22,7 @@ use crate::report::PruneSummary;
 use crate::repository::Id;
 use crate::repository::blob::BlobType;
 use crate::repository::crypto::SEAL_BYTES;
-use crate::repository::index::{ByPack, Index, IndexEntry};
+use crate::repository::index::{Index, IndexEntry};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, ENTRY_RAW_BYTES, LENGTH_BYTES};
 use crate::repository::reach::Bits;
 
@@ -106,13 +106,12 @@ impl Pack {
 
 /// Decides. An error when what is needed is missing.
 pub(super) fn plan(
-    by_pack: &ByPack<'_>,
+    index: &Index,
     used: &Bits,
     lists: &Lists,
     options: &Options,
     version: u32,
 ) -> Result<Plan> {
-    let index = by_pack.index();
     let mut packs = measure(index, lists);
     let mut summary = PruneSummary::default();
     let kept = keep(index, used, &mut packs, &mut summary);
@@ -169,33 +168,35 @@ fn measure(index: &Index, lists: &Lists) -> Vec<Pack> {
 /// Decides which copy of each needed blob is kept, and counts.
 fn keep(index: &Index, used: &Bits, packs: &mut [Pack], summary: &mut PruneSummary) -> Bits {
     let kept = Bits::new(index.len());
-    let mut copied = Vec::new();
-    let mut copies: Vec<(usize, IndexEntry)> = Vec::new();
-    let mut finish = |copies: &mut Vec<(usize, IndexEntry)>, packs: &mut [Pack]| {
-        let needed = copies.iter().any(|(ordinal, _)| used.is_set(*ordinal));
-        match copies.as_slice() {
-            [] => {}
-            [(ordinal, entry)] => {
-                if needed {
-                    kept.set(*ordinal);
-                }
-                count(packs, entry, needed);
+    // The first copies of needed blobs with several: which is best is known when all others are counted.
+    let mut copied: Vec<u32> = Vec::new();
+    let mut end_run = |run: &[(usize, IndexEntry)], packs: &mut [Pack]| {
+        for kind in [BlobType::Data, BlobType::Tree] {
+            let mut copies = run.iter().filter(|(_, entry)| entry.kind == kind);
+            let Some((ordinal, first)) = copies.next() else { continue };
+            let (is_needed, is_copied) = (used.is_set(*ordinal), copies.next().is_some());
+            if is_needed && is_copied {
+                copied.push(*ordinal as u32);
+            } else if is_needed {
+                kept.set(*ordinal);
+                count(packs, first, true);
+            } else {
+                let all = run.iter().filter(|(_, entry)| entry.kind == kind);
+                all.for_each(|(_, entry)| count(packs, entry, false));
             }
-            all if !needed => all.iter().for_each(|(_, entry)| count(packs, entry, false)),
-            _ => copied.push(std::mem::take(copies)),
         }
-        copies.clear();
     };
-    for kind in [BlobType::Data, BlobType::Tree] {
-        for (ordinal, entry) in index.iter().enumerate().filter(|(_, entry)| entry.kind == kind) {
-            if copies.first().is_some_and(|(_, first)| first.id != entry.id) {
-                finish(&mut copies, packs);
-            }
-            copies.push((ordinal, entry));
+    let mut run: Vec<(usize, IndexEntry)> = Vec::new();
+    for (ordinal, entry) in index.iter().enumerate() {
+        if run.first().is_some_and(|(_, first)| first.id != entry.id) {
+            end_run(&run, packs);
+            run.clear();
         }
-        finish(&mut copies, packs);
+        run.push((ordinal, entry));
     }
-    for copies in copied {
+    end_run(&run, packs);
+    for first in copied {
+        let copies = copies(index, first as usize);
         let worth = |number: u32| {
             let pack = packs.get(number as usize).cloned().unwrap_or_default();
             (pack.is_sound(), pack.unused_blobs == 0, pack.used_bytes)
@@ -214,6 +215,16 @@ fn keep(index: &Index, used: &Bits, packs: &mut [Pack], summary: &mut PruneSumma
         }
     }
     kept
+}
+
+/// The copies of a blob, by the ordinal of the first.
+fn copies(index: &Index, first: usize) -> Vec<(usize, IndexEntry)> {
+    let Some(blob) = index.at(first) else { return Vec::new() };
+    (first..)
+        .map_while(|ordinal| Some((ordinal, index.at(ordinal)?)))
+        .take_while(|(_, entry)| entry.id == blob.id)
+        .filter(|(_, entry)| entry.kind == blob.kind)
+        .collect()
 }
 
 fn count(packs: &mut [Pack], entry: &IndexEntry, used: bool) {

@@ -1,10 +1,12 @@
-//! Copies the needed blobs of packs into new ones, sealed as they are, many packs at once.
+//! Copies the needed blobs of packs into new ones, sealed as they are, many packs at once; what is stored raw
+//! in version 2 is compressed on the way, as restic does.
 //!
 //! ```text
 //! pack ─ ranges of needed blobs ─ tail of an open pack: copy, open, hash ─ full: upload ─ index
 //! ```
 //! A worker takes a pack at a time, reads it, fills a pack of its own and uploads that, so what is in memory
-//! is bounded by the number of workers. A blob that does not open is read again, alone, from every pack that
+//! is bounded by the number of workers; trees come first and data when they are done, as a worker must not
+//! hold an open pack of each. A blob that does not open is read again, alone, from every pack that
 //! the index names; when no copy is right, the run ends, and nothing was deleted. New packs are indexed while
 //! the run goes on: what an interrupted prune has uploaded is used by the next.
 
@@ -18,6 +20,7 @@ use super::{Context, Options};
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::{BlobType, Opener, SealedLength, Sealer};
+use crate::repository::compression::Compression;
 use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{self, ByPack, IndexEntry, IndexPack};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
@@ -26,11 +29,11 @@ use crate::repository::{Id, as_damage, damaged_blob, in_parallel_with, missing_b
 /// Unneeded bytes that are read along rather than asking twice.
 const GAP_BYTES: u64 = 128 << 10;
 /// The most bytes of one request, unless a blob is longer.
-const RANGE_BYTES: u64 = 8 << 20;
-/// The longest sealed chunk: a pack's buffer has room for one beyond the target.
-const TAIL_BYTES: usize = (8 << 20) + (256 << 10);
-/// What a worker takes besides the pack that it fills: a range, an opened and an unpacked chunk, contexts.
-const WORKER_BYTES: u64 = RANGE_BYTES + 3 * (8 << 20) + (4 << 20);
+const RANGE_BYTES: u64 = 4 << 20;
+/// Room for the header of a pack of usual blobs; the buffer of another grows.
+const HEADER_ROOM_BYTES: usize = 256 << 10;
+/// Contexts of a worker.
+const CONTEXT_BYTES: u64 = 4 << 20;
 /// What the program takes besides: code, stacks, the new index on its way.
 const BASE_BYTES: u64 = 24 << 20;
 /// An index file is written when so many blobs wait for one, or after this long.
@@ -55,8 +58,12 @@ struct Repack<'a> {
     by_pack: &'a ByPack<'a>,
     plan: &'a Plan,
     options: &'a Options,
-    /// Packs that are being filled and that no worker holds, of data and of trees.
-    open: [Mutex<Vec<Builder>>; 2],
+    /// Of a pack's buffer.
+    buffer_bytes: usize,
+    /// Packs that are being filled and that no worker holds.
+    open: Mutex<Vec<Builder>>,
+    /// Buffers of packs that were uploaded.
+    spare: Mutex<Vec<Vec<u8>>>,
     written: Mutex<Written>,
 }
 
@@ -80,25 +87,36 @@ pub(super) fn repack(
     if plan.repack.is_empty() {
         return Ok(Repacked::default());
     }
-    let workers = workers(context, by_pack, options.pack_bytes)?;
+    let work = Work::measure(by_pack, plan);
+    let buffer_bytes = options.pack_bytes + Sealer::bound(work.longest_bytes) + HEADER_ROOM_BYTES;
+    let workers = workers(context, by_pack, work.worker_bytes(buffer_bytes))?;
     context.monitor.phase("repacking packs");
     let progress = context.monitor.progress();
     progress.files_done.set(0);
-    progress.files_total.set(plan.repack.len() as u64);
+    progress.files_total.set((work.trees.len() + work.data.len()) as u64);
     let since = context.repository.clock().elapsed();
     let repack = Repack {
         context,
         by_pack,
         plan,
         options,
-        open: [Mutex::default(), Mutex::default()],
+        buffer_bytes,
+        open: Mutex::default(),
+        spare: Mutex::default(),
         written: Mutex::new(Written { repacked: Repacked::default(), unindexed_blobs: 0, since }),
     };
-    let state = || Ok((context.repository.opener()?, context.repository.sealer()?));
-    let done = in_parallel_with(&plan.repack, workers, state, |(opener, sealer), pack| {
-        repack.one(*pack, opener, sealer)
-    })
-    .and_then(|_| repack.upload_rest());
+    let state = || {
+        let sealer = context.repository.sealer()?;
+        let sealer = if options.uncompressed { sealer.compressing_all() } else { sealer };
+        Ok((context.repository.opener()?, sealer))
+    };
+    let kinds = [(BlobType::Tree, &work.trees), (BlobType::Data, &work.data)];
+    let done = kinds.iter().try_for_each(|(kind, packs)| {
+        in_parallel_with(packs, workers, state, |(opener, sealer), pack| {
+            repack.one(*pack, *kind, opener, sealer)
+        })?;
+        repack.upload_rest()
+    });
     if done.is_err() && context.lock.check().is_ok() {
         let unindexed = lock(&repack.written).take(since);
         let _ = repack.write_index(&unindexed);
@@ -107,11 +125,50 @@ pub(super) fn repack(
     Ok(repack.written.into_inner().unwrap_or_else(PoisonError::into_inner).repacked)
 }
 
-/// As many as the budget has room for, and the store takes requests.
-fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, pack_bytes: usize) -> Result<usize> {
+/// What is to be copied.
+#[derive(Default)]
+struct Work {
+    /// Packs with needed trees.
+    trees: Vec<u32>,
+    /// Packs with needed data.
+    data: Vec<u32>,
+    /// The longest blob, sealed or plain.
+    longest_bytes: usize,
+    has_raw: bool,
+}
+
+impl Work {
+    fn measure(by_pack: &ByPack<'_>, plan: &Plan) -> Self {
+        let mut work = Self::default();
+        for pack in &plan.repack {
+            let (mut has_trees, mut has_data) = (false, false);
+            for (_, entry) in by_pack.entries(*pack).iter().filter(|(place, _)| plan.kept.is_set(*place)) {
+                has_trees |= entry.kind == BlobType::Tree;
+                has_data |= entry.kind == BlobType::Data;
+                work.has_raw |= entry.extent.plain_length.is_none();
+                let longest = entry.extent.length.max(entry.extent.plain_length.unwrap_or_default());
+                work.longest_bytes = work.longest_bytes.max(longest as usize);
+            }
+            work.trees.extend(has_trees.then_some(*pack));
+            work.data.extend(has_data.then_some(*pack));
+        }
+        work
+    }
+
+    /// What a worker takes: the pack that it fills, a range, a blob opened and unpacked, and both once more
+    /// where it is compressed.
+    fn worker_bytes(&self, buffer_bytes: usize) -> u64 {
+        let longest = self.longest_bytes as u64;
+        let scratch = if self.has_raw { 4 } else { 2 } * longest;
+        buffer_bytes as u64 + RANGE_BYTES.max(longest) + scratch + CONTEXT_BYTES
+    }
+}
+
+/// As many as the budget has room for; no more than half of what the store takes at once, as more of them wait
+/// for processors and not for the store, unless there are the processors.
+fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, each: u64) -> Result<usize> {
     let index = by_pack.index();
     let index_bytes = index.memory_bytes() + index.len() as u64 * 5 + index.pack_count() as u64 * 100;
-    let each = WORKER_BYTES + pack_bytes as u64;
     let left = context.memory_bytes.saturating_sub(index_bytes).saturating_sub(BASE_BYTES);
     if left < each {
         let (index, budget) = (index_bytes >> 20, context.memory_bytes >> 20);
@@ -122,17 +179,19 @@ fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, pack_bytes: usize) -> Re
             ))
             .then("Raise MOVER_MEMORY or the container's memory limit, or lower RESTIC_PACK_SIZE"));
     }
-    Ok(context.repository.backend().connections().clamp(1, (left / each) as usize))
+    let connections = context.repository.backend().connections();
+    let wanted = (connections / 2).max(context.threads.min(connections));
+    Ok(wanted.clamp(1, (left / each) as usize))
 }
 
 impl Repack<'_> {
-    fn one(&self, pack: u32, opener: &mut Opener, sealer: &mut Sealer) -> Result<()> {
+    fn one(&self, pack: u32, kind: BlobType, opener: &mut Opener, sealer: &mut Sealer) -> Result<()> {
         let id = self.by_pack.index().pack(pack).unwrap_or_default();
         let entries: Vec<IndexEntry> = self
             .by_pack
             .entries(pack)
             .into_iter()
-            .filter(|(ordinal, _)| self.plan.kept.is_set(*ordinal))
+            .filter(|(ordinal, entry)| entry.kind == kind && self.plan.kept.is_set(*ordinal))
             .map(|(_, entry)| entry)
             .collect();
         for range in ranges(&entries) {
@@ -205,13 +264,8 @@ impl Repack<'_> {
         let random = self.context.repository.random();
         let plain_length = entry.extent.plain_length;
         let damaged = |cause: &dyn std::fmt::Display| damaged_blob(entry.kind, &entry.id, pack, cause);
-        let compress = plain_length.is_none()
-            && (entry.kind == BlobType::Tree || self.options.uncompressed)
-            && self.context.repository.config().version >= 2;
-        let open = self.open(entry.kind);
-        let held = lock(open).pop();
-        let mut builder = held
-            .unwrap_or_else(|| PackBuilder::new(entry.kind, vec![0; self.options.pack_bytes + TAIL_BYTES]));
+        let compress = plain_length.is_none() && self.compresses(entry.kind);
+        let mut builder = self.builder(entry.kind);
         let mut plain = Vec::new();
         let appended = if compress {
             opener.open(&entry.id, sealed, None, &mut plain).map_err(|cause| damaged(&cause)).and_then(|()| {
@@ -230,14 +284,27 @@ impl Repack<'_> {
         if builder.len() >= self.options.pack_bytes || is_header_full(&builder) {
             self.upload(builder)?;
         } else {
-            lock(open).push(builder);
+            lock(&self.open).push(builder);
         }
         appended.map(|_| ())
     }
 
-    fn open(&self, kind: BlobType) -> &Mutex<Vec<Builder>> {
-        let [data, trees] = &self.open;
-        if kind == BlobType::Data { data } else { trees }
+    /// A pack with room for a blob.
+    fn builder(&self, kind: BlobType) -> Builder {
+        let open = lock(&self.open).pop();
+        open.unwrap_or_else(|| {
+            let spare = lock(&self.spare).pop();
+            PackBuilder::new(kind, spare.unwrap_or_else(|| vec![0; self.buffer_bytes]))
+        })
+    }
+
+    /// Whether what is stored raw is compressed when it is copied: as restic does, unless compression is off.
+    fn compresses(&self, kind: BlobType) -> bool {
+        let repository = self.context.repository;
+        let wanted = kind == BlobType::Tree
+            || self.options.uncompressed
+            || repository.compression() != Compression::Off;
+        wanted && repository.config().version >= 2
     }
 
     fn upload(&self, builder: Builder) -> Result<()> {
@@ -247,9 +314,13 @@ impl Repack<'_> {
         let Context { repository, .. } = self.context;
         let pack = builder.finish(repository.cipher(), repository.random())?;
         repository.backend().write(FileType::Pack, &pack.id.hex(), &pack.bytes)?;
+        let file_bytes = pack.bytes.len() as u64;
+        if let Ok(buffer) = pack.bytes.try_into_mut() {
+            lock(&self.spare).push(buffer.into());
+        }
         let due = {
             let mut written = lock(&self.written);
-            written.repacked.packs.push((pack.id, pack.bytes.len() as u64));
+            written.repacked.packs.push((pack.id, file_bytes));
             written.unindexed_blobs += pack.blobs.len();
             written.repacked.unindexed.push(IndexPack { id: pack.id, blobs: pack.blobs });
             let now = repository.clock().elapsed();
@@ -274,19 +345,16 @@ impl Repack<'_> {
 
     /// The partly filled packs, joined where they fit into one.
     fn upload_rest(&self) -> Result<()> {
-        for open in &self.open {
-            let mut builders = std::mem::take(&mut *lock(open));
-            builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
-            let mut joined: Vec<Builder> = Vec::new();
-            for builder in builders {
-                match joined.iter_mut().find(|open| open.has_room_for(&builder, self.options.pack_bytes)) {
-                    Some(open) => open.append_all(builder)?,
-                    None => joined.push(builder),
-                }
+        let mut builders = std::mem::take(&mut *lock(&self.open));
+        builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
+        let mut joined: Vec<Builder> = Vec::new();
+        for builder in builders {
+            match joined.iter_mut().find(|open| open.has_room_for(&builder, self.options.pack_bytes)) {
+                Some(open) => open.append_all(builder)?,
+                None => joined.push(builder),
             }
-            joined.into_iter().try_for_each(|builder| self.upload(builder))?;
         }
-        Ok(())
+        joined.into_iter().try_for_each(|builder| self.upload(builder))
     }
 }
 

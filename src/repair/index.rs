@@ -6,7 +6,7 @@
 //! deleted, so that at no moment less is listed than before, but for what is lost.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::backend::{BackendErrorKind, FileType};
@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
 use crate::repository::index::{self, IndexPack};
 use crate::repository::lock::Lock;
-use crate::repository::pack::{LENGTH_BYTES, decode_header, file_bytes, header_length};
-use crate::repository::{Id, Repository, damaged_file, in_parallel};
+use crate::repository::pack::{LENGTH_BYTES, PackedBlob, decode_header, file_bytes, header_length};
+use crate::repository::{Id, Repository, in_parallel};
 
 /// An index file is written when it lists so many blobs.
 const FILE_BLOBS_MAX: usize = 50_000;
@@ -35,6 +35,8 @@ pub struct IndexRepair {
     pub added: Vec<IndexPack>,
     /// Packs that are listed no more, with the cause and the blobs that were listed for them.
     pub dropped: BTreeMap<Id, (String, u64)>,
+    /// The packs that the store lists, with their sizes in bytes: what all this is about.
+    pub packs: HashMap<Id, u64>,
 }
 
 impl IndexRepair {
@@ -49,7 +51,7 @@ impl IndexRepair {
 pub fn plan(repository: &Repository, monitor: &dyn Monitor, stop: &AtomicBool) -> Result<IndexRepair> {
     monitor.phase("loading indexes");
     let files = repository.ids(FileType::Index)?;
-    let packs = pack_sizes(repository)?;
+    let packs: HashMap<Id, u64> = repository.files(FileType::Pack)?.into_iter().collect();
     let survey = Survey { packs: &packs, state: Mutex::default() };
     in_parallel(&files, repository.backend().connections(), |file| survey.look(repository, file))?;
     let mut state = survey.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -66,12 +68,18 @@ pub fn plan(repository: &Repository, monitor: &dyn Monitor, stop: &AtomicBool) -
         packs.iter().filter(|(id, _)| !state.right.contains(id)).map(|(id, bytes)| (*id, *bytes)).collect();
     unknown.sort_unstable();
     monitor.progress().files_total.set(unknown.len() as u64);
+    let needed_bytes = AtomicU64::new(0);
     let read = in_parallel(&unknown, repository.backend().connections(), |(id, bytes)| {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Interrupted, "repair interrupted").then("Nothing was changed"));
         }
         monitor.progress().files_done.add(1);
-        Ok((*id, read_header(repository, id, *bytes)?))
+        let header = read_header(repository, id, *bytes)?;
+        if let Ok(pack) = &header {
+            let bytes = (pack.blobs.len() * size_of::<PackedBlob>()) as u64;
+            repository.require_index_memory(needed_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes)?;
+        }
+        Ok((*id, header))
     })?;
     for (id, header) in read {
         match header {
@@ -90,15 +98,14 @@ pub fn plan(repository: &Repository, monitor: &dyn Monitor, stop: &AtomicBool) -
             state.repair.dropped.insert(id, (GONE.to_owned(), blobs));
         }
     }
+    state.repair.packs = packs;
     Ok(state.repair)
 }
 
 /// Does it: new index files, then the old ones go.
 pub fn apply(repository: &Repository, repair: &IndexRepair, lock: &Lock) -> Result<()> {
-    let again = pack_sizes(repository)?;
-    let went = repair.added.iter().any(|pack| !again.contains_key(&pack.id));
-    let came = repair.dropped.iter().any(|(id, (cause, _))| cause == GONE && again.contains_key(id));
-    if went || came {
+    let again: HashMap<Id, u64> = repository.files(FileType::Pack)?.into_iter().collect();
+    if again != repair.packs {
         return Err(Error::new(ErrorKind::Other, "refused to repair the index")
             .because("two lists of the packs differ")
             .then("Run it again; the index was not changed"));
@@ -119,9 +126,9 @@ pub fn apply(repository: &Repository, repair: &IndexRepair, lock: &Lock) -> Resu
     };
     let added: HashSet<Id> = repair.added.iter().map(|pack| pack.id).collect();
     for file in &repair.wrong_files {
-        for pack in decoded(repository, file)? {
-            let stays = again.get(&pack.id).is_some_and(|bytes| *bytes == file_bytes(&pack.blobs));
-            if stays && !added.contains(&pack.id) {
+        for pack in repository.read_index_file(file)? {
+            let is_right = again.get(&pack.id).is_some_and(|bytes| *bytes == file_bytes(&pack.blobs));
+            if is_right && !added.contains(&pack.id) {
                 write(Some(pack))?;
             }
         }
@@ -141,16 +148,6 @@ pub fn apply(repository: &Repository, repair: &IndexRepair, lock: &Lock) -> Resu
     Ok(())
 }
 
-fn pack_sizes(repository: &Repository) -> Result<HashMap<Id, u64>> {
-    let listed = repository.backend().list(FileType::Pack)?;
-    Ok(listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect())
-}
-
-fn decoded(repository: &Repository, file: &Id) -> Result<Vec<IndexPack>> {
-    let json = repository.read_unpacked(FileType::Index, file)?;
-    index::decode(&json).map_err(|cause| damaged_file(FileType::Index, file, cause))
-}
-
 struct Survey<'a> {
     packs: &'a HashMap<Id, u64>,
     state: Mutex<State>,
@@ -168,7 +165,7 @@ struct State {
 
 impl Survey<'_> {
     fn look(&self, repository: &Repository, file: &Id) -> Result<()> {
-        let decoded = decoded(repository, file);
+        let decoded = repository.read_index_file(file);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match decoded {
             Err(error) if error.kind == ErrorKind::Damaged => state.repair.unreadable_files.push(*file),

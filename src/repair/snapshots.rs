@@ -57,8 +57,11 @@ pub fn repair(
     monitor: &dyn Monitor,
     stop: &AtomicBool,
 ) -> Result<Vec<Repaired>> {
-    let Survey { inventory, snapshots, index_damaged, orphans } =
+    let Survey { inventory, snapshots, broken_snapshots, index_damaged, orphans } =
         survey(repository, threads, &SilentMonitor::default(), stop)?;
+    for id in &broken_snapshots {
+        monitor.warn(&format!("snapshots/{id} cannot be read and is left alone: run check"));
+    }
     let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
     let map = Map::draw(repository, &inventory, &roots, threads, stop)?;
     if index_damaged {

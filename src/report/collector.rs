@@ -66,8 +66,10 @@ struct State {
     retries: BTreeMap<&'static str, u64>,
     warnings: Vec<String>,
     warnings_total: u64,
-    /// What the run came to, once it ended.
-    closed: Option<Option<Error>>,
+    /// The run ended.
+    closed: bool,
+    /// Why it failed.
+    error: Option<Error>,
 }
 
 /// The operation that is running.
@@ -103,7 +105,8 @@ impl Collector {
                 operation.ended.get_or_insert_with(|| self.clock.now());
             }
         }
-        state.closed = Some(error.cloned());
+        state.closed = true;
+        state.error = error.cloned();
     }
 
     /// What is known by now.
@@ -117,14 +120,12 @@ impl Collector {
         {
             self.measure(operation, current, usage, self.traffic(&state.retries));
         }
-        let error = state.closed.clone().flatten();
-        let outcome = match (&state.closed, &error) {
-            (None, _) => Outcome::Running,
-            (Some(_), Some(_)) => Outcome::Failed,
-            (Some(_), None) if operations.iter().any(|one| one.outcome == Outcome::Nothing) => {
-                Outcome::Nothing
-            }
-            (Some(_), None) => Outcome::Success,
+        let error = state.error.as_ref();
+        let outcome = match error {
+            _ if !state.closed => Outcome::Running,
+            Some(_) => Outcome::Failed,
+            None if operations.iter().any(|one| one.outcome == Outcome::Nothing) => Outcome::Nothing,
+            None => Outcome::Success,
         };
         RunSummary {
             message_type: "run",
@@ -135,8 +136,8 @@ impl Collector {
             ended: self.clock.now(),
             duration: self.clock.elapsed().saturating_sub(self.started.1).as_secs_f64(),
             outcome,
-            exit_code: state.closed.as_ref().map(|_| error.as_ref().map_or(0, |it| it.kind.exit_code())),
-            error: error.as_ref().map(|error| self.failure(error)),
+            exit_code: state.closed.then(|| error.map_or(0, |error| error.kind.exit_code())),
+            error: error.map(|error| self.failure(error)),
             dry_run: self.about.dry_run,
             operations,
             traffic: self.traffic(&state.retries),

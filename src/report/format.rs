@@ -109,7 +109,7 @@ fn civil(seconds: i64, offset_seconds: i32) -> Option<(Timestamp, DateTime)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

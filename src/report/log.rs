@@ -110,7 +110,7 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::super::run::HandClock;
     use super::super::{Sinks, TextMonitor};
     use super::*;

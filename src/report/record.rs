@@ -2,7 +2,10 @@
 
 use std::sync::Mutex;
 
-use super::{BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, RestoreSummary, lock};
+use super::{
+    BackupSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary, RestoreSummary,
+    lock,
+};
 use crate::error::Error;
 
 /// Reports to nobody.
@@ -50,6 +53,7 @@ pub struct RecordingMonitor {
     backups: Mutex<Vec<BackupSummary>>,
     restores: Mutex<Vec<RestoreSummary>>,
     forgets: Mutex<Vec<ForgetSummary>>,
+    prunes: Mutex<Vec<PruneSummary>>,
     errors: Mutex<Vec<Error>>,
     problems: Mutex<Vec<String>>,
 }
@@ -109,6 +113,12 @@ impl RecordingMonitor {
         lock(&self.forgets).clone()
     }
 
+    /// The prunes done.
+    #[must_use]
+    pub fn prune_summaries(&self) -> Vec<PruneSummary> {
+        lock(&self.prunes).clone()
+    }
+
     /// The failures of the run.
     #[must_use]
     pub fn errors(&self) -> Vec<Error> {
@@ -163,6 +173,10 @@ impl Monitor for RecordingMonitor {
 
     fn forgotten(&self, summary: &ForgetSummary) {
         lock(&self.forgets).push(summary.clone());
+    }
+
+    fn pruned(&self, summary: &PruneSummary) {
+        lock(&self.prunes).push(summary.clone());
     }
 
     fn failed(&self, error: &Error) {

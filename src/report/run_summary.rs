@@ -406,7 +406,7 @@ impl OperationSummary {
 /// A summary for tests, with something in every part.
 #[cfg(test)]
 pub(crate) mod testing {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::report::IdentitySummary;
 

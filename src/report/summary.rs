@@ -125,6 +125,8 @@ pub struct PruneSummary {
     pub index_files_written: u64,
     /// Index files deleted.
     pub index_files_deleted: u64,
+    /// Requests that guards alone made: lists that were asked for again, new index files that were read back.
+    pub guard_requests: u64,
     /// Seconds.
     pub duration: f64,
 }

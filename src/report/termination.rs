@@ -76,7 +76,7 @@ fn cut(summary: &mut RunSummary, bytes: usize) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use serde_json::Value;
 
     use super::super::run_summary::testing::summary;

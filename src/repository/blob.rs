@@ -69,6 +69,8 @@ pub struct Sealer {
     zstd: Zstd,
     compress_data: bool,
     compress_trees: bool,
+    /// Whether data that does not get smaller is stored as it is.
+    raw_when_shorter: bool,
     opened: Vec<u8>,
     unpacked: Vec<u8>,
 }
@@ -90,9 +92,17 @@ impl Sealer {
             zstd: Zstd::new(compression)?,
             compress_data: version >= 2 && compression != Compression::Off,
             compress_trees: version >= 2,
+            raw_when_shorter: true,
             opened: Vec::new(),
             unpacked: Vec::new(),
         })
+    }
+
+    /// The same, and in version 2 nothing is stored as it is, whatever it costs: who is asked to leave nothing
+    /// uncompressed must come to an end.
+    #[must_use]
+    pub fn compressing_all(self) -> Self {
+        Self { compress_data: self.compress_trees, raw_when_shorter: false, ..self }
     }
 
     /// The most bytes that `seal` may write for `length` bytes of plaintext.
@@ -118,7 +128,8 @@ impl Sealer {
         let room = output.get_mut(NONCE_BYTES..).ok_or_else(too_small)?;
         let packed = if compress { Some(self.zstd.compress_into(plain, room)?) } else { None };
         // A tree is compressed even where that makes it longer: restic repacks raw trees at every prune.
-        let packed = packed.filter(|length| kind == BlobType::Tree || *length < plain.len());
+        let may_be_raw = kind == BlobType::Data && self.raw_when_shorter;
+        let packed = packed.filter(|length| !may_be_raw || *length < plain.len());
         if packed.is_none() {
             room.get_mut(..plain.len()).ok_or_else(too_small)?.copy_from_slice(plain);
         }
@@ -205,7 +216,7 @@ impl Opener {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::random::SystemRandom;
     use crate::repository::crypto::SealKey;
@@ -237,6 +248,17 @@ mod tests {
         assert!(round_trip(BlobType::Tree, 2, Compression::Off, b"{}").plain_length.is_some());
         assert_eq!(round_trip(BlobType::Tree, 1, Compression::Max, &zeros).plain_length, None);
         round_trip(BlobType::Data, 2, Compression::Auto, b"");
+
+        let cipher = SealKey::random(&SystemRandom).unwrap().cipher();
+        for (version, is_packed) in [(2, true), (1, false)] {
+            let sealer = Sealer::new(cipher.clone(), version, Compression::Off).unwrap();
+            let mut output = vec![0; Sealer::bound(noise.len())];
+            let sealed = sealer
+                .compressing_all()
+                .seal(BlobType::Data, &Id::of(&noise), &noise, &mut output, &SystemRandom)
+                .unwrap();
+            assert_eq!(sealed.plain_length.is_some(), is_packed, "version {version}");
+        }
     }
 
     #[test]

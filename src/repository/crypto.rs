@@ -217,7 +217,7 @@ fn split_sealed_mut(sealed: &mut [u8]) -> Option<(&mut [u8], &mut [u8], &mut [u8
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::random::SystemRandom;
 

@@ -427,7 +427,7 @@ pub fn encode(packs: &[IndexPack]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     fn blob(number: u32, kind: BlobType) -> PackedBlob {

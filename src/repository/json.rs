@@ -121,7 +121,7 @@ fn push_char(out: &mut Vec<u8>, char: char) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     fn written(push: impl FnOnce(&mut Vec<u8>)) -> String {

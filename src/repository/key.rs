@@ -179,7 +179,7 @@ fn derive(password: &[u8], salt: &[u8], cost: ScryptCost, effort: Effort) -> Res
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::random::SystemRandom;
 

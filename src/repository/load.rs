@@ -1,4 +1,4 @@
-//! Loading the index within the memory budget.
+//! Loading the index within the memory budget. Everybody who wants an index loads it here.
 //!
 //! The largest index file is read first: by what its entries take, and by the listed sizes of all, it is known
 //! what the whole will take, and one that cannot fit is an error before the rest is read. Estimates may be
@@ -7,10 +7,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::index::{Index, IndexBuilder};
-use super::{Repository, in_parallel};
-use crate::backend::{FileType, Listed};
+use super::{EachIndexFile, Id, Repository, in_parallel};
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::Id;
 
 /// An index that is estimated at this share more than the budget is not loaded, in percent. Files differ: a
 /// smaller excess is found out while loading.
@@ -18,52 +16,55 @@ const EXCESS_PERCENT: u64 = 25;
 /// What a file in flight takes for each of its bytes: itself, its JSON, and the decoded entries.
 const FLIGHT_FACTOR: u64 = 8;
 
-/// All index files of `repository`, which may take up to `memory_bytes` in memory.
-pub(super) fn index(repository: &Repository, memory_bytes: u64) -> Result<Index> {
-    let mut files = repository.backend().list(FileType::Index)?;
-    files.sort_unstable_by(|a, b| (b.bytes, &b.name).cmp(&(a.bytes, &a.name)));
-    let Some((largest, others)) = files.split_first() else { return Ok(IndexBuilder::default().finish()) };
+/// The index of `files`, given with their sizes, which may take up to `memory_bytes` in memory.
+pub(super) fn index(
+    repository: &Repository,
+    memory_bytes: u64,
+    mut files: Vec<(Id, u64)>,
+    each: &EachIndexFile<'_>,
+) -> Result<Index> {
+    files.sort_unstable_by_key(|(id, bytes)| std::cmp::Reverse((*bytes, *id)));
+    let Some((first, others)) = files.split_first() else { return Ok(IndexBuilder::default().finish()) };
     let builder = Mutex::new(IndexBuilder::default());
-    let load = |file: &Listed| {
-        let needed = add(repository, file, &builder)?;
-        if needed > memory_bytes { Err(too_large(repository, needed, memory_bytes)) } else { Ok(needed) }
+    let load = |(id, _): &(Id, u64)| {
+        let packs = each(id, repository.read_index_file(id))?;
+        let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+        builder.add(&packs);
+        let needed = builder.needed_bytes();
+        require(repository, needed, memory_bytes).map(|()| needed)
     };
-    let first = load(largest)?;
-    let all_bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    let estimate = (u128::from(first) * u128::from(all_bytes) / u128::from(largest.bytes.max(1))) as u64;
-    if estimate > memory_bytes.saturating_add(memory_bytes / 100 * EXCESS_PERCENT) {
-        return Err(too_large(repository, estimate, memory_bytes));
+    let (needed, largest_bytes) = (load(first)?, first.1.max(1));
+    let all_bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    let estimate = (u128::from(needed) * u128::from(all_bytes) / u128::from(largest_bytes)) as u64;
+    let most = memory_bytes.saturating_add(memory_bytes / 100 * EXCESS_PERCENT);
+    if estimate > most {
+        require(repository, estimate, memory_bytes)?;
     }
-    let in_flight = memory_bytes.saturating_sub(estimate) / (largest.bytes * FLIGHT_FACTOR).max(1);
+    let in_flight = memory_bytes.saturating_sub(estimate) / largest_bytes.saturating_mul(FLIGHT_FACTOR);
     let workers = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
     in_parallel(others, repository.backend().connections().min(workers), load)?;
     Ok(builder.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
 }
 
-/// Reads one file, and returns what all of them need by now, in bytes.
-fn add(repository: &Repository, file: &Listed, builder: &Mutex<IndexBuilder>) -> Result<u64> {
-    // Lists leave out what is no id.
-    let Ok(id) = file.name.parse::<Id>() else { return Ok(0) };
-    let packs = repository.read_index_file(&id)?;
-    let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
-    builder.add(&packs);
-    Ok(builder.needed_bytes())
-}
-
-fn too_large(repository: &Repository, needed: u64, memory_bytes: u64) -> Error {
+/// An error when an index needs more than it may take, in bytes.
+pub(super) fn require(repository: &Repository, needed: u64, memory_bytes: u64) -> Result<()> {
+    if needed <= memory_bytes {
+        return Ok(());
+    }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    Error::new(ErrorKind::Other, "the index does not fit into the memory budget")
+    Err(Error::new(ErrorKind::Other, "the index does not fit into the memory budget")
         .at(repository.backend().location())
         .because(format!("it takes {} MiB or more, the budget is {} MiB", mib(needed), mib(memory_bytes)))
-        .then("Raise MOVER_MEMORY or the container's memory limit, or prune the repository")
+        .then("Raise MOVER_MEMORY or the container's memory limit, or prune the repository"))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use std::sync::Arc;
 
     use super::*;
+    use crate::backend::FileType;
     use crate::backend::fault::{Fault, Rule};
     use crate::backend::memory::MemoryBackend;
     use crate::backend::record::Request;

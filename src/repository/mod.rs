@@ -47,6 +47,10 @@ use tree::Tree;
 /// The first byte of an unpacked file that is compressed.
 const COMPRESSED: u8 = 2;
 
+/// Is given what an index file lists, or why it cannot be read, on many threads. What it returns is taken into
+/// the index that is being loaded; an error ends the loading.
+pub type EachIndexFile<'a> = dyn Fn(&Id, Result<Vec<IndexPack>>) -> Result<Vec<IndexPack>> + Sync + 'a;
+
 /// An open repository.
 pub struct Repository {
     backend: Arc<dyn Backend>,
@@ -107,6 +111,12 @@ impl Repository {
         Sealer::new(self.cipher.clone(), self.config.version, self.compression)
     }
 
+    /// How data is compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
     /// A worker's context for opening blobs.
     pub fn opener(&self) -> Result<Opener> {
         Opener::new(self.cipher.clone())
@@ -114,8 +124,13 @@ impl Repository {
 
     /// All ids of a kind, in no order. A name that is no id cannot occur: lists leave strangers out.
     pub fn ids(&self, kind: FileType) -> Result<Vec<Id>> {
+        Ok(self.files(kind)?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The same, with their sizes in bytes.
+    pub fn files(&self, kind: FileType) -> Result<Vec<(Id, u64)>> {
         let listed = self.backend.list(kind)?;
-        Ok(listed.iter().filter_map(|file| file.name.parse().ok()).collect())
+        Ok(listed.iter().filter_map(|file| Some((file.name.parse().ok()?, file.bytes))).collect())
     }
 
     /// The plaintext of an unpacked file (key files are not sealed and are read elsewhere).
@@ -179,15 +194,16 @@ impl Repository {
         Ok(read.into_iter().filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
     }
 
-    /// One snapshot.
+    /// One snapshot; one that does not exist is an error.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
         self.snapshot_if_there(id)?.ok_or_else(|| missing_file(FileType::Snapshot, id))
     }
 
-    fn snapshot_if_there(&self, id: &Id) -> Result<Option<Snapshot>> {
+    /// The same; `None` when it does not exist.
+    pub fn snapshot_if_there(&self, id: &Id) -> Result<Option<Snapshot>> {
         let Some(json) = self.read_unpacked_if_there(FileType::Snapshot, id)? else { return Ok(None) };
-        let damaged = |cause: String| damaged_file(FileType::Snapshot, id, cause);
-        Snapshot::decode(&json).map(Some).map_err(|cause| damaged(cause.to_string()))
+        let decoded = Snapshot::decode(&json).map(Some);
+        decoded.map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
     }
 
     /// What one index file lists.
@@ -199,7 +215,17 @@ impl Repository {
     /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it. One
     /// that cannot fit the memory budget is an error before it is loaded.
     pub fn load_index(&self) -> Result<Index> {
-        load::index(self, self.memory_bytes)
+        self.load_index_files(self.files(FileType::Index)?, &|_, packs| packs)
+    }
+
+    /// The index of these files, given with their sizes, within the same limit.
+    pub fn load_index_files(&self, files: Vec<(Id, u64)>, each: &EachIndexFile<'_>) -> Result<Index> {
+        load::index(self, self.memory_bytes, files, each)
+    }
+
+    /// An error when an index that is made anew takes more than the limit, in bytes.
+    pub fn require_index_memory(&self, needed_bytes: u64) -> Result<()> {
+        load::require(self, needed_bytes, self.memory_bytes)
     }
 
     /// A blob's plaintext, fetched on its own; from another pack when one copy is bad.
@@ -252,11 +278,16 @@ const REPAIR: &str = "Run check to see what else is damaged";
 #[must_use]
 pub fn damaged_file(kind: FileType, id: &Id, cause: impl std::fmt::Display) -> Error {
     Error::damaged(
-        format!("the repository is damaged: cannot read a {}", kind.word()),
+        format!("the repository is damaged: cannot read {}", one(kind)),
         format!("{}/{id}", kind.folder()),
         cause,
     )
     .then(REPAIR)
+}
+
+fn one(kind: FileType) -> String {
+    let article = if kind == FileType::Index { "an" } else { "a" };
+    format!("{article} {}", kind.word())
 }
 
 /// A blob that does not open to what its id says.
@@ -268,8 +299,7 @@ pub fn damaged_blob(kind: BlobType, id: &Id, pack: &Id, cause: &dyn std::fmt::Di
 
 fn missing_file(kind: FileType, id: &Id) -> Error {
     let place = format!("{}/{id}", kind.folder());
-    Error::damaged(format!("a {} of the repository is missing", kind.word()), place, "no such file")
-        .then(REPAIR)
+    Error::damaged(format!("{} of the repository is missing", one(kind)), place, "no such file").then(REPAIR)
 }
 
 /// A blob that no index lists.

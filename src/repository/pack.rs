@@ -267,7 +267,7 @@ fn decode_entry(rest: &mut &[u8], offset: u32) -> Option<PackedBlob> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::random::SystemRandom;
     use crate::repository::blob::Sealer;

@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Polynomial {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::random::SystemRandom;
 

@@ -114,7 +114,7 @@ fn code(text: &[u8], count: usize, radix: u32) -> Option<(u32, &[u8])> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::repository::Id;
 

@@ -221,7 +221,7 @@ fn fraction(text: &[u8]) -> Result<(u32, &[u8]), NotATime> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::repository::tree::Tree;
 

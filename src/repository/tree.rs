@@ -122,7 +122,7 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     const KINDS: &[u8] = include_bytes!("../../fixtures/json/kinds.json");

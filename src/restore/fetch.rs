@@ -192,7 +192,7 @@ fn units(uses: &[Use], request: &Request) -> Vec<std::ops::Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::repository::Id;
     use crate::repository::blob::Extent;

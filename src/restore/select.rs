@@ -123,7 +123,7 @@ pub fn existing(snapshots: &[(Id, Snapshot)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::repository::time::NodeTime;
 

@@ -4,7 +4,6 @@
 //! backup and nothing else, whatever the options say.
 
 use super::Sequence;
-use crate::config::selection::Wanted;
 use crate::config::{Config, Verdict};
 use crate::error::{Error, Result};
 use crate::forget::options::{ForgetOptions, PruneLimits};
@@ -57,22 +56,23 @@ impl Sequence<'_> {
                 .at(set.join(", "))
                 .then("Set one of them"));
         }
-        let only = |wanted: &Wanted, is_set| wanted.filter().filter(|_| is_set).map(str::to_owned);
+        let (host, path) =
+            (identity.host_if_set().map(str::to_owned), identity.path_if_set().map(str::to_owned));
         let choice = if let Some(options) = &maintenance.forget_options {
             let mut options = options.clone();
             // An option counts more than the environment, as in restic.
             if options.filter.hosts.is_empty() {
-                options.filter.host_only = only(&identity.host, identity.host_is_set);
+                options.filter.host_only = host;
             }
             if options.filter.paths.is_empty() {
-                options.filter.path_only = only(&identity.path, identity.path_is_set);
+                options.filter.path_only = path;
             }
             Choice::Policy(Box::new(options))
         } else if let Some(file) = &maintenance.policy_file {
             let mut file = file.clone();
             for line in &mut file.lines {
-                line.options.filter.host_only = only(&identity.host, identity.host_is_set);
-                line.options.filter.path_only = only(&identity.path, identity.path_is_set);
+                line.options.filter.host_only.clone_from(&host);
+                line.options.filter.path_only.clone_from(&path);
             }
             Choice::Policies(file)
         } else if maintenance.forget_snapshots.is_empty() {

@@ -1,8 +1,7 @@
 //! `stats`: configuration to options. It sees everything; a variable that is set narrows it.
 
-use super::Sequence;
+use super::{Sequence, only};
 use crate::config::Config;
-use crate::config::selection::Wanted;
 use crate::error::Result;
 use crate::ops;
 use crate::ops::stats::StatsOptions;
@@ -14,16 +13,13 @@ impl Sequence<'_> {
         let repository = self.repository(false)?;
         self.monitor().begin(Reported::Other);
         let Config { identity, output, snapshot, .. } = self.config;
-        let only = |wanted: &Wanted, is_set: bool| {
-            wanted.filter().filter(|_| is_set).map(|value| vec![value.to_owned()])
-        };
         let tags = &identity.tags;
         let options = StatsOptions {
             selection: self.config.snapshot_is_set.then(|| super::selection(snapshot)),
             subfolder: self.config.subfolder.clone(),
             filter: Filter {
-                hosts: only(&identity.host, identity.host_is_set),
-                paths: only(&identity.path, identity.path_is_set),
+                hosts: only(identity.host_if_set()),
+                paths: only(identity.path_if_set()),
                 tags: if tags.is_empty() { Vec::new() } else { vec![tags.clone()] },
             },
             json: output.json,

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Sequence, only, selection};
+use super::{Sequence, only};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ops;
@@ -42,13 +42,11 @@ impl Sequence<'_> {
         self.monitor().begin(Reported::Other);
         let Config { identity, output, verify, .. } = self.config;
         let (chosen, filter) = if verify.each {
-            let hosts = only(&identity.host).filter(|_| identity.host_is_set);
-            let paths = only(&identity.path).filter(|_| identity.path_is_set);
+            let (hosts, paths) = (only(identity.host_if_set()), only(identity.path_if_set()));
             (Chosen::LatestEach, Filter { hosts, paths, tags: Vec::new() })
         } else {
-            let filter =
-                Filter { hosts: only(&identity.host), paths: only(&identity.path), tags: Vec::new() };
-            (Chosen::One(selection(&self.config.snapshot)), filter)
+            let (selection, filter) = self.selected();
+            (Chosen::One(selection), filter)
         };
         let session = self.session(repository);
         let folder = self.config.subfolder.as_deref();

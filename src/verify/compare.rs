@@ -6,22 +6,21 @@
 //! not know, is not asked for. Nothing is changed, but for files of a scratch directory that deny reading.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Mutex;
 
-use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
+use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::content::Content;
+use super::rules::Rules;
 use crate::error::Result;
 use crate::repository::blob::Opener;
 use crate::repository::index::Index;
-use crate::repository::tree::{Node, NodeKind, Xattr, unix_mode};
+use crate::repository::tree::{Node, NodeKind};
 use crate::repository::tree_reader::{Reading, TreeReader};
 use crate::repository::{Id, Repository};
-use crate::restore::XattrFilter;
-use crate::restore::metadata::Rights;
 use crate::restore::plan::{Dirs, Place, ROOT};
 use crate::restore::run::{Run, Trouble, lock, spread};
 use crate::restore::target::{self, Handles};
@@ -55,37 +54,6 @@ pub struct Compared {
     pub differences_total: u64,
     /// The first of them, by path.
     pub differences: Vec<Difference>,
-}
-
-/// What is asked of a directory beyond names, kinds and content.
-#[derive(Debug)]
-pub(super) struct Rules<'a> {
-    xattrs: &'a XattrFilter,
-    rights: Rights,
-    /// Attributes of users can be stored here.
-    user_xattrs: bool,
-    /// So can all others.
-    other_xattrs: bool,
-    /// It is ours alone, so a file that denies reading may be opened to us.
-    scratch: bool,
-}
-
-impl<'a> Rules<'a> {
-    /// What a restore into `root` by this process sets.
-    pub(super) fn of_scratch(root: &OwnedFd, xattrs: &'a XattrFilter) -> Self {
-        let can = |name: &str| {
-            let set = rustix::fs::fsetxattr(root, name, b"1", XattrFlags::empty()).is_ok();
-            set && rustix::fs::fremovexattr(root, name).is_ok()
-        };
-        let (user_xattrs, other_xattrs) = (can("user.volmover-verify"), can("trusted.volmover-verify"));
-        Self { xattrs, rights: Rights::of_this_process(), user_xattrs, other_xattrs, scratch: true }
-    }
-
-    /// All that a backup records.
-    pub(super) fn of_live(xattrs: &'a XattrFilter) -> Self {
-        let rights = Rights { chown: true, mknod: true, ..Rights::of_this_process() };
-        Self { xattrs, rights, user_xattrs: true, other_xattrs: false, scratch: false }
-    }
 }
 
 /// A comparison under way.
@@ -228,7 +196,7 @@ impl Walker<'_> {
 
     fn names(&mut self, dir: u32) -> Result<HashSet<Vec<u8>>, Trouble> {
         let failed = |errno| Trouble::system("list the directory", errno);
-        let scratch = self.comparing.rules.scratch;
+        let scratch = self.comparing.rules.is_scratch();
         let names = if dir == ROOT {
             self.handles.with(ROOT, target::names).flatten()
         } else {
@@ -272,12 +240,12 @@ impl Walker<'_> {
         let Some(stat) = stat else {
             let device = matches!(node.kind, NodeKind::BlockDevice | NodeKind::CharDevice);
             // A restore without the right to make devices leaves them out, and says so.
-            return Ok((!device || rules.rights.mknod).then(|| ('-', String::new())));
+            return Ok((!device || rules.makes_devices()).then(|| ('-', String::new())));
         };
         if !target::is(&stat, kind(node.kind)) {
             return Ok(Some(('T', String::new())));
         }
-        let mut differs = metadata(node, &stat, rules);
+        let mut differs = rules.metadata(node, &stat);
         if self.another_file(node, &stat) {
             differs.push("its names are of different files".to_owned());
         }
@@ -341,11 +309,12 @@ impl Comparing<'_> {
             NodeKind::File => {
                 let file = self.open(parent, &node.name).map_err(failed)?;
                 let changed = content.compare(self.run, self.index, node, stat, &file)?;
-                Ok((changed, self.attributes(node, file.as_fd()).map_err(failed)?))
+                Ok((changed, self.rules.attributes(node, file.as_fd()).map_err(failed)?))
             }
             NodeKind::Dir => {
-                let opened = target::open_to_list(parent, &node.name, self.rules.scratch).map_err(failed)?;
-                Ok((None, self.attributes(node, opened.as_fd()).map_err(failed)?))
+                let opened =
+                    target::open_to_list(parent, &node.name, self.rules.is_scratch()).map_err(failed)?;
+                Ok((None, self.rules.attributes(node, opened.as_fd()).map_err(failed)?))
             }
             NodeKind::Fifo | NodeKind::Socket | NodeKind::Irregular => Ok((None, Vec::new())),
         }
@@ -355,7 +324,7 @@ impl Comparing<'_> {
     fn open(&self, parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let opened = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-            Err(Errno::ACCESS) if self.rules.scratch => {
+            Err(Errno::ACCESS) if self.rules.is_scratch() => {
                 let stat = target::standing(parent, name)?.ok_or(Errno::NOENT)?;
                 rustix::fs::chmodat(parent, name, Mode::RUSR, AtFlags::empty())?;
                 let opened = rustix::fs::openat(parent, name, flags, Mode::empty());
@@ -369,34 +338,11 @@ impl Comparing<'_> {
             }
             opened => opened,
         }?;
-        if self.rules.scratch {
+        if self.rules.is_scratch() {
             // What the restore wrote comes from the disk again, not from memory, where the system lets it go.
             let _ = rustix::fs::fadvise(&opened, 0, None, Advice::DontNeed);
         }
         Ok(opened)
-    }
-
-    fn attributes(&self, node: &Node, file: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
-        let rules = &self.rules;
-        let asked_for = |name: &[u8]| {
-            rules.xattrs.selects(name)
-                && if name.starts_with(b"user.") { rules.user_xattrs } else { rules.other_xattrs }
-        };
-        let found = xattrs(file)?;
-        let mut differs = Vec::new();
-        for xattr in node.xattrs.iter().filter(|xattr| asked_for(&xattr.name)) {
-            if !found.contains(xattr) {
-                differs.push(format!("attribute {}", String::from_utf8_lossy(&xattr.name)));
-            }
-        }
-        // Attributes that the system adds on its own, as labels are, are nobody's fault.
-        let ours = found.iter().filter(|xattr| xattr.name.starts_with(b"user.") && asked_for(&xattr.name));
-        for xattr in ours {
-            if !node.xattrs.iter().any(|other| other.name == xattr.name) {
-                differs.push(format!("attribute {} more", String::from_utf8_lossy(&xattr.name)));
-            }
-        }
-        Ok(differs)
     }
 }
 
@@ -411,47 +357,6 @@ fn kind(kind: NodeKind) -> FileType {
         NodeKind::Socket => FileType::Socket,
         NodeKind::Irregular => FileType::Unknown,
     }
-}
-
-/// Mode, owner and modification time; the access time changes by being read.
-fn metadata(node: &Node, stat: &Stat, rules: &Rules<'_>) -> Vec<String> {
-    let mut differs = Vec::new();
-    let (mode, wanted) = (stat.st_mode & 0o7777, unix_mode(node.mode));
-    if node.kind != NodeKind::Symlink && mode != wanted {
-        differs.push(format!("mode {mode:o} instead of {wanted:o}"));
-    }
-    if rules.rights.chown && (stat.st_uid, stat.st_gid) != (node.uid, node.gid) {
-        let (uid, gid) = (stat.st_uid, stat.st_gid);
-        differs.push(format!("owner {uid}:{gid} instead of {}:{}", node.uid, node.gid));
-    }
-    if (stat.st_mtime, stat.st_mtime_nsec as u32) != node.mtime.instant() {
-        differs.push("modification time".to_owned());
-    }
-    differs
-}
-
-/// All attributes of an open file; none where the file system does not know any.
-fn xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
-    let mut names = vec![0_u8; 64 << 10];
-    let length = match rustix::fs::flistxattr(file, &mut *names) {
-        Ok(length) => length,
-        Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
-        Err(errno) => return Err(errno),
-    };
-    let mut all = Vec::new();
-    let mut value = vec![0_u8; 64 << 10];
-    let names = names.get(..length).unwrap_or_default();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        match rustix::fs::fgetxattr(file, name, &mut *value) {
-            Ok(length) => {
-                let value = value.get(..length).unwrap_or_default().to_vec();
-                all.push(Xattr { name: name.to_vec(), value });
-            }
-            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::NOTSUP) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(all)
 }
 
 /// Opens a directory that is to be compared.

@@ -25,11 +25,13 @@ use crate::restore::{self, RestoreOptions, XattrFilter};
 mod compare;
 mod content;
 pub mod report;
+mod rules;
 mod scratch;
 mod sums;
 
+use compare::Comparing;
 pub use compare::{Compared, Difference};
-use compare::{Comparing, Rules};
+use rules::Rules;
 use scratch::Scratch;
 pub use sums::Sums;
 

@@ -146,7 +146,7 @@ fn sum_of(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn path(line: &str) -> Option<String> {

@@ -66,6 +66,27 @@ fn check_speaks_as_restic_does() {
 }
 
 #[test]
+fn parts_are_chosen_and_told_as_restic_does() {
+    let copy = fixture::copy("restic-0.19");
+    let line = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        let line = text.lines().find(|line| line.starts_with("read ")).unwrap().to_owned();
+        // restic forgets the bracket at the end of the line on groups.
+        line.split(", seed").next().unwrap().trim_end_matches(')').to_owned()
+    };
+    for part in ["5%", "50%", "100%", "1/2", "2/2", "256/256", "500M", "20K"] {
+        let ours = run(copy.path(), "check", &[("MOVER_CHECK_SUBSET", part)]);
+        assert_eq!(ours.status.code(), Some(0), "{part}: {}", text(&ours.stderr));
+        let Some(restic) = Restic::on("restic-0.19", copy.path()) else { return };
+        let theirs = restic.ok(&["check", "--no-lock", &format!("--read-data-subset={part}")]);
+        assert_eq!(line(&ours.stdout), line(theirs.as_bytes()), "{part}");
+    }
+    for bad in ["0%", "101%", "0/3", "4/3", "1/257", "some"] {
+        assert_eq!(run(copy.path(), "check", &[("MOVER_CHECK_SUBSET", bad)]).status.code(), Some(2), "{bad}");
+    }
+}
+
+#[test]
 fn names_come_out_as_they_are() {
     let copy = fixture::copy("restic-0.19");
     let ours = run(copy.path(), "ls", &[]);

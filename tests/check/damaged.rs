@@ -1,11 +1,16 @@
 //! Damaged fixtures and random damage: what restic finds, check finds; and it says whom it hits.
 
 use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use volmover::check::Reading;
 use volmover::repository::Id;
 
-use crate::made::{DAMAGED, Dice, assert_clean, check, exit_code, one_blob_a_pack, packs, restic_summary};
+use crate::made::{
+    DAMAGED, Dice, assert_clean, check, exit_code, one_blob_a_pack, open, packs, restic_summary,
+};
+use crate::support::clock::SleepClock;
 use crate::support::restic::Restic;
 use crate::support::{fixture, mover, scaled};
 
@@ -42,25 +47,37 @@ fn damaged_fixtures_come_to_what_restic_says() {
         let broken: Vec<String> = serde_json::from_value(theirs["broken_packs"].clone()).unwrap_or_default();
         assert_eq!(summary.broken_packs, broken, "{name}");
         assert_eq!(summary.suggest_repair_index, theirs["suggest_repair_index"], "{name}");
-        // restic stops at a damaged index; the rest is checked here, and its packs are orphans.
-        if name != "index-truncated" {
-            assert_eq!(summary.suggest_prune, theirs["suggest_prune"], "{name}");
-        }
+        assert_eq!(summary.suggest_prune, theirs["suggest_prune"], "{name}");
+    }
+}
+
+/// Those of which restic finds more or less than a summary: our code, and what it names.
+#[test]
+fn what_cannot_be_opened_has_its_code_too() {
+    for (name, code, place) in [("config-absent", 10, "config"), ("key-truncated", 21, "keys/")] {
+        let copy = fixture::copy(name);
+        let error = check(copy.path(), Reading::All).unwrap_err();
+        assert_eq!((error.kind.exit_code(), error.to_string().contains(place)), (code, true), "{error}");
+        let Some(restic) = Restic::on("restic-0.19", copy.path()) else { return };
+        assert!(!restic_summary(&restic).0, "{name}");
+    }
+    for name in ["stale-lock", "two-keys"] {
+        let copy = fixture::copy(name);
+        assert_eq!(exit_code(copy.path()), 0, "{name}");
     }
 }
 
 #[test]
 fn a_stale_lock_is_a_hint() {
     let copy = fixture::copy("stale-lock");
-    let mover = mover::Mover::open_at(
-        mover::local(copy.path()),
-        std::sync::Arc::new({
-            let clock = crate::support::clock::SleepClock::new();
-            clock.advance(std::time::Duration::from_hours(48));
-            clock
-        }),
-    )
-    .unwrap();
+    let clock = Arc::new(SleepClock::new());
+    let old = SystemTime::now();
+    clock.advance(Duration::from_hours(48));
+    for file in copy.path().join("locks").read_dir().unwrap() {
+        let file = fs::File::open(file.unwrap().path()).unwrap();
+        file.set_modified(old - Duration::from_hours(48)).unwrap();
+    }
+    let mover = mover::Mover::open_at(mover::local(copy.path()), clock).unwrap();
     let summary = volmover::ops::check::run(&mover.session(), Reading::All).unwrap();
     assert_eq!((summary.errors, mover.monitor.warnings().len()), (0, 1), "{:?}", mover.monitor.warnings());
 }
@@ -68,10 +85,10 @@ fn a_stale_lock_is_a_hint() {
 #[test]
 fn who_is_hit_is_named() {
     let (_source, repository) = one_blob_a_pack();
-    let newest = mover::Mover::open(repository.path()).unwrap().snapshot_ids().pop().unwrap();
+    let newest = open(repository.path()).unwrap().snapshot_ids().pop().unwrap();
     let blob = |content: &str| {
         let id = Id::of(content.as_bytes());
-        let mover = mover::Mover::open(repository.path()).unwrap();
+        let mover = open(repository.path()).unwrap();
         let index = mover.repository.load_index().unwrap();
         index.lookup(volmover::repository::blob::BlobType::Data, &id).unwrap().pack.hex()
     };

@@ -9,9 +9,9 @@ use volmover::ops;
 use volmover::ops::stats::{Stats, StatsOptions};
 use volmover::restore::select::{Filter, Selection};
 
-use crate::made::{noise, one_blob_a_pack};
+use crate::made::{noise, one_blob_a_pack, open};
 use crate::support::fixture;
-use crate::support::mover::{self, Mover};
+use crate::support::mover;
 use crate::support::restic::Restic;
 
 const MODES: [&str; 3] = ["restore-size", "files-by-contents", "raw-data"];
@@ -27,7 +27,7 @@ fn options(selection: Option<&str>) -> StatsOptions {
 }
 
 fn stats(folder: &Path) -> Stats {
-    ops::stats::stats(&Mover::open(folder).unwrap().session(), &options(None)).unwrap()
+    ops::stats::stats(&open(folder).unwrap().session(), &options(None)).unwrap()
 }
 
 fn compare(folder: &Path) {
@@ -35,11 +35,11 @@ fn compare(folder: &Path) {
     let snapshots = restic.snapshots();
     let ids = snapshots.iter().map(|snapshot| snapshot["id"].as_str());
     for selection in ids.chain([None]) {
-        let mover = Mover::open(folder).unwrap();
+        let mover = open(folder).unwrap();
         let text = ops::stats::run(&mover.session(), &options(selection)).unwrap();
         let ours: Value = serde_json::from_str(&text).unwrap();
         for mode in MODES {
-            let mut arguments = vec!["stats", "--json", "--quiet", "--mode", mode];
+            let mut arguments = vec!["stats", "--no-lock", "--json", "--quiet", "--mode", mode];
             arguments.extend(selection);
             let theirs: Value = serde_json::from_str(&restic.ok(&arguments)).unwrap();
             assert_eq!(ours[mode], theirs, "{mode} of {selection:?} in {}", folder.display());
@@ -71,7 +71,7 @@ fn links_and_copies_count_as_restic_counts_them() {
         let _ = fs::hard_link(root.join("one/first"), root.join("third"));
         fs::copy(root.join("third"), root.join("copy")).unwrap();
         fs::write(root.join("text"), "again and ".repeat(1000)).unwrap();
-        let mover = Mover::open(&repository).unwrap();
+        let mover = open(&repository).unwrap();
         mover.backup(root).unwrap();
         fs::write(root.join("one/more"), format!("more {version}")).unwrap();
         mover.backup(root).unwrap();
@@ -94,7 +94,7 @@ fn what_no_snapshot_needs_and_what_is_stored_twice_add_up() {
     for file in [&index, &snapshots].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
         fs::remove_file(file.unwrap().path()).unwrap();
     }
-    Mover::open(repository.path()).unwrap().backup(source.path()).unwrap();
+    open(repository.path()).unwrap().backup(source.path()).unwrap();
     fixture::copy_folder(hidden.path(), &index);
     let after = stats(repository.path());
     let [newest] = &before.snapshots[1..] else { panic!() };
@@ -115,12 +115,12 @@ fn an_empty_repository_has_no_figures_and_a_filter_hides_what_is_unused() {
         mover::create(empty.path(), version);
         let figures = stats(empty.path());
         assert_eq!((figures.needed.count, figures.whole.packs, figures.whole.unused), (0, 0, Some((0, 0))));
-        let mover = Mover::open(empty.path()).unwrap();
+        let mover = open(empty.path()).unwrap();
         let text = ops::stats::run(&mover.session(), &StatsOptions { json: false, ..options(None) }).unwrap();
         assert!(text.contains("Snapshots: 0\n") && text.contains("Packs: 0 B in 0 packs\n"), "{text}");
     }
     let copy = fixture::copy("restic-0.19");
-    let mover = Mover::open(copy.path()).unwrap();
+    let mover = open(copy.path()).unwrap();
     let nobody = Filter { hosts: Some(vec!["nobody".to_owned()]), ..Filter::default() };
     let figures =
         ops::stats::stats(&mover.session(), &StatsOptions { filter: nobody, ..options(None) }).unwrap();

@@ -5,13 +5,13 @@ use volmover::ops;
 use volmover::ops::ls::{LsOptions, Outcome};
 use volmover::restore::select::{Filter, Selection};
 
-use crate::made::one_blob_a_pack;
+use crate::made::{one_blob_a_pack, open};
 use crate::support::fixture;
-use crate::support::mover::{self, Mover};
+use crate::support::mover;
 use crate::support::restic::Restic;
 
 fn ours(folder: &std::path::Path, id: &str, json: bool, zone: &str) -> String {
-    let mover = Mover::open(folder).unwrap();
+    let mover = open(folder).unwrap();
     let (id, subfolder) = id.split_once(':').map_or((id, None), |(id, folder)| (id, Some(folder.to_owned())));
     let options = LsOptions { subfolder, json, terminal: false, zone: TimeZone::get(zone).unwrap() };
     let selection = Selection::Id(id.to_owned());
@@ -38,10 +38,10 @@ fn every_fixture_is_listed_as_restic_lists_it() {
             };
             for snapshot in restic.snapshots() {
                 let id = snapshot["id"].as_str().unwrap();
-                let theirs = restic.ok(&["ls", "--json", id]);
+                let theirs = restic.ok(&["ls", "--no-lock", "--json", id]);
                 assert_eq!(ours(copy.path(), id, true, zone), theirs, "{}", copy.path().display());
                 if zones_agree(&snapshot) {
-                    let theirs = restic.ok(&["ls", id]);
+                    let theirs = restic.ok(&["ls", "--no-lock", id]);
                     assert_eq!(ours(copy.path(), id, false, zone), theirs);
                 }
             }
@@ -56,7 +56,8 @@ fn a_folder_of_a_snapshot_is_listed_from_there() {
     for folder in ["dir", "/dir/nested", "/"] {
         for (snapshot, json) in restic.snapshots().iter().zip([true, false]) {
             let named = format!("{}:{folder}", snapshot["id"].as_str().unwrap());
-            let arguments: &[&str] = if json { &["ls", "--json", &named] } else { &["ls", &named] };
+            let arguments: &[&str] =
+                if json { &["ls", "--no-lock", "--json", &named] } else { &["ls", "--no-lock", &named] };
             assert_eq!(ours(copy.path(), &named, json, "UTC"), restic.ok(arguments), "{folder}");
         }
     }
@@ -67,7 +68,7 @@ fn nothing_eligible_is_told_and_is_no_failure() {
     for version in [1, 2] {
         let empty = tempfile::tempdir().unwrap();
         mover::create(empty.path(), version);
-        let mover = Mover::open(empty.path()).unwrap();
+        let mover = open(empty.path()).unwrap();
         let options = LsOptions { subfolder: None, json: false, terminal: false, zone: TimeZone::UTC };
         let latest = Selection::Latest { as_of: None, back: 0 };
         let listed = ops::ls::run(&mover.session(), &latest, &Filter::default(), &options).unwrap();
@@ -79,7 +80,7 @@ fn nothing_eligible_is_told_and_is_no_failure() {
 #[test]
 fn names_that_control_a_terminal_are_quoted_there() {
     let copy = fixture::copy("restic-0.19");
-    let mover = Mover::open(copy.path()).unwrap();
+    let mover = open(copy.path()).unwrap();
     let options = LsOptions { subfolder: None, json: false, terminal: true, zone: TimeZone::UTC };
     let latest = Selection::Latest { as_of: None, back: 0 };
     ops::ls::run(&mover.session(), &latest, &Filter::default(), &options).unwrap();

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -11,7 +12,8 @@ use volmover::error::{Error, ErrorKind};
 use volmover::ops;
 use volmover::report::CheckSummary;
 
-use crate::support::mover::{Mover, backup_options, create};
+use crate::support::clock::SleepClock;
+use crate::support::mover::{Mover, backup_options, create, local};
 use crate::support::restic::Restic;
 
 /// A small random number generator, for tests that print their seed.
@@ -45,7 +47,7 @@ pub fn one_blob_a_pack() -> (TempDir, TempDir) {
     fs::write(root.join("other/same"), "small").unwrap();
     fs::write(root.join("other/empty"), "").unwrap();
     std::os::unix::fs::symlink("a", root.join("link")).unwrap();
-    let mover = Mover::open(repository.path()).unwrap();
+    let mover = open(repository.path()).unwrap();
     let options = || ops::backup::BackupOptions { pack_bytes: 1, ..backup_options(root) };
     ops::backup::run(&mover.session(), options()).unwrap();
     fs::write(root.join("other/new"), "new").unwrap();
@@ -64,9 +66,14 @@ pub fn packs(repository: &Path) -> Vec<PathBuf> {
     all
 }
 
+/// A mover that waits for nothing: taking a lock takes no time.
+pub fn open(folder: &Path) -> Result<Mover, Error> {
+    Mover::open_at(local(folder), Arc::new(SleepClock::new()))
+}
+
 /// Our check of a folder: what it came to, and what it said.
 pub fn check(folder: &Path, reading: Reading) -> Result<(CheckSummary, Vec<String>), Error> {
-    let mover = Mover::open(folder)?;
+    let mover = open(folder)?;
     let summary = ops::check::run(&mover.session(), reading)?;
     Ok((summary, mover.monitor.problems()))
 }
@@ -86,13 +93,13 @@ pub fn assert_clean(folder: &Path) {
     assert_eq!((summary.errors, &problems[..]), (0, &[][..]));
     assert_eq!(ops::check::verdict(&summary, "here"), None);
     if let Some(restic) = Restic::on("restic-0.19", folder) {
-        restic.check();
+        restic.ok(&["check", "--read-data", "--no-lock"]);
     }
 }
 
 /// What `restic check --read-data --json` sums up; an error for one that does not get so far.
 pub fn restic_summary(restic: &Restic) -> (bool, Value) {
-    let output = restic.run(&["check", "--read-data", "--json"]);
+    let output = restic.run(&["check", "--read-data", "--no-lock", "--json"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let summary = lines.find(|line| line["message_type"] == "summary");

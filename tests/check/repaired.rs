@@ -3,15 +3,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
+use volmover::backend::FileType;
+use volmover::backend::fault::{Fault, Rule};
+use volmover::backend::record::Request;
 use volmover::check::Reading;
 use volmover::ops;
 use volmover::repair::snapshots::Outcome;
 
-use crate::made::{Dice, assert_clean, check, one_blob_a_pack, packs};
-use crate::support::fixture::{self, Damage, Part, damage};
-use crate::support::mover::{self, Mover};
+use crate::made::{Dice, assert_clean, check, one_blob_a_pack, open, packs};
+use crate::support::clock::SleepClock;
+use crate::support::fixture::{self, Damage, Part, damage, damage_file, path_of};
+use crate::support::mover;
 use crate::support::restic::Restic;
 use crate::support::{listing, scaled};
 
@@ -33,11 +38,11 @@ fn content(folder: &Path) -> BTreeSet<(String, Vec<u8>)> {
 }
 
 fn repair_index(folder: &Path) {
-    let shown = Mover::open(folder).unwrap();
+    let shown = open(folder).unwrap();
     let before = content(folder);
     let plan = ops::repair::index(&shown.session(), false).unwrap();
     assert_eq!(content(folder), before, "a dry run changes nothing");
-    let mover = Mover::open(folder).unwrap();
+    let mover = open(folder).unwrap();
     assert_eq!(ops::repair::index(&mover.session(), true).unwrap(), plan);
     assert!(ops::repair::index(&mover.session(), false).unwrap().is_nothing());
 }
@@ -60,13 +65,13 @@ fn an_index_that_is_gone_or_damaged_comes_back() {
         repair_index(copy.path());
         assert_clean(copy.path());
         let expected = fs::read_to_string(fixture::root().join("expected/small.list")).unwrap();
-        let restored = Mover::open(copy.path()).unwrap().restored("latest");
+        let restored = open(copy.path()).unwrap().restored("latest");
         listing::assert_same(&expected, &restored, name);
     }
     for name in fixture::WHOLE {
         let copy = fixture::copy(name);
         let before = content(copy.path());
-        let mover = Mover::open(copy.path()).unwrap();
+        let mover = open(copy.path()).unwrap();
         assert!(ops::repair::index(&mover.session(), true).unwrap().is_nothing());
         assert_eq!(content(copy.path()), before, "{name}: an index that is right stays");
         for (part, how) in
@@ -103,10 +108,46 @@ fn an_empty_store_of_packs_is_not_believed() {
         fs::remove_file(pack).unwrap();
     }
     let before = content(copy.path());
-    let mover = Mover::open(copy.path()).unwrap();
+    let mover = open(copy.path()).unwrap();
     let error = ops::repair::index(&mover.session(), true).unwrap_err();
     assert!(error.to_string().contains("lists no packs at all"), "{error}");
     assert_eq!(content(copy.path()), before);
+}
+
+/// A second list that lacks a pack: what the index says of that one must not get lost.
+#[test]
+fn two_lists_that_differ_stop_the_repair_of_the_index() {
+    let copy = fixture::copy("restic-0.19");
+    damage(copy.path(), "restic-0.19", Part::DataPack, Damage::Absent);
+    let before = content(copy.path());
+    let clock = Arc::new(SleepClock::new());
+    let fault = Arc::new(Fault::new(mover::local(copy.path()), clock.clone()));
+    fault.add(Rule::on(&[Request::List]).kind(FileType::Pack).skip(1).cut_list(1));
+    let mover = mover::Mover::open_at(fault, clock).unwrap();
+    let error = ops::repair::index(&mover.session(), true).unwrap_err();
+    assert!(error.to_string().contains("two lists of the packs differ"), "{error}");
+    assert_eq!(content(copy.path()), before);
+}
+
+/// What cannot be read is named, and no reason to leave the others as they are.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_named() {
+    let copy = fixture::copy("restic-0.19");
+    let newest = path_of(copy.path(), "restic-0.19", Part::Snapshot);
+    let snapshots = fs::read_dir(copy.path().join("snapshots")).unwrap();
+    let path = snapshots.map(|file| file.unwrap().path()).find(|path| *path != newest).unwrap();
+    damage_file(&path, Damage::Flipped);
+    // Of the newest alone.
+    damage(copy.path(), "restic-0.19", Part::DataPack, Damage::Absent);
+    repair_index(copy.path());
+    let mover = open(copy.path()).unwrap();
+    let done = ops::repair::snapshots(&mover.session(), true).unwrap();
+    assert_eq!(done.len(), 1, "{done:?}");
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert_eq!(
+        mover.monitor.warnings(),
+        [format!("snapshots/{name} cannot be read and is left alone: run check")]
+    );
 }
 
 /// What tells repaired snapshots apart: tree, time, tags, original, parent.
@@ -126,11 +167,11 @@ fn told(restic: &Restic) -> BTreeSet<String> {
 fn repair_beside_restic(folder: &Path, what: &str) {
     let theirs = copy_of(folder);
     repair_index(folder);
-    let shown = Mover::open(folder).unwrap();
+    let shown = open(folder).unwrap();
     let before = content(folder);
     let plan = ops::repair::snapshots(&shown.session(), false).unwrap();
     assert_eq!(content(folder), before, "a dry run changes nothing");
-    let mover = Mover::open(folder).unwrap();
+    let mover = open(folder).unwrap();
     let done = ops::repair::snapshots(&mover.session(), true).unwrap();
     let losses = |all: &[volmover::repair::snapshots::Repaired]| -> Vec<_> {
         all.iter().map(|one| (one.old, one.losses.clone())).collect()
@@ -200,7 +241,7 @@ fn any_lost_blobs_come_to_what_restic_makes_of_them() {
 #[test]
 fn what_is_lost_is_told_and_the_old_snapshots_stay() {
     let (_source, repository) = one_blob_a_pack();
-    let mover = Mover::open(repository.path()).unwrap();
+    let mover = open(repository.path()).unwrap();
     let old = mover.snapshot_ids();
     let index = mover.repository.load_index().unwrap();
     let kind = volmover::repository::blob::BlobType::Data;
@@ -221,7 +262,7 @@ fn what_is_lost_is_told_and_the_old_snapshots_stay() {
 #[test]
 fn a_damaged_index_is_repaired_first() {
     let copy = fixture::copy("index-truncated");
-    let mover = Mover::open(copy.path()).unwrap();
+    let mover = open(copy.path()).unwrap();
     let error = ops::repair::snapshots(&mover.session(), true).unwrap_err();
     assert!(error.to_string().contains("Run repair-index first"), "{error}");
 }
@@ -231,7 +272,7 @@ fn there_is_nothing_to_repair_in_an_empty_repository() {
     for version in [1, 2] {
         let empty = tempfile::tempdir().unwrap();
         mover::create(empty.path(), version);
-        let mover = Mover::open(empty.path()).unwrap();
+        let mover = open(empty.path()).unwrap();
         assert!(ops::repair::index(&mover.session(), true).unwrap().is_nothing());
         assert!(ops::repair::snapshots(&mover.session(), true).unwrap().is_empty());
         assert_clean(empty.path());

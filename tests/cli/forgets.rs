@@ -7,7 +7,8 @@ use serde_json::Value;
 use volmover::repository::snapshot::Snapshot;
 use volmover::repository::time::NodeTime;
 
-use super::call::{Call, Repo, source};
+use super::call::{Call, PASSWORD, Repo, source};
+use super::s3::{ACCESS_KEY, Fault, Profile, S3Server, SECRET_KEY};
 
 /// Writes a snapshot of a host, a path and a day, and returns its id.
 fn old(repo: &Repo, host: &str, path: &Path, day: u32, tags: &[&str]) -> String {
@@ -146,10 +147,6 @@ fn one_source_and_no_other() {
         .fails(2, "Fatal: invalid value: MOVER_FORGET_SNAPSHOTS");
     let unknown = forget.clone().with("MOVER_FORGET_SNAPSHOTS", format!("{},0123456789", ids[0]));
     unknown.fails(1, "Fatal: failed to find snapshot: 0123456789: no matching ID found");
-    forget
-        .clone()
-        .with("FORGET_OPTIONS", "-l 1 --prune")
-        .fails(2, "Fatal: forget --prune is not supported yet");
     assert_eq!(repo.count("snapshots"), 4);
     forget.clone().with("MOVER_HOST", "else").with("FORGET_OPTIONS", "-l 1").ok();
     assert_eq!(repo.count("snapshots"), 4, "a host that is set filters");
@@ -182,4 +179,76 @@ fn json_is_restics_array_and_a_summary_with_the_ids() {
         removed.len() == 2 && ids[..2].iter().all(|id| removed.contains(&id.as_str().into())),
         "{removed:?}"
     );
+}
+
+#[test]
+fn with_prune_it_frees_what_the_forgotten_needed() {
+    let (repo, source) = (Repo::new(), source());
+    for round in 0..3 {
+        fs::write(source.path().join("d/text"), format!("text of round {round}\n").repeat(9000)).unwrap();
+        repo.call("backup").with("DATA_DIR", source.path()).ok();
+    }
+    let forget = repo.call("forget").with("FORGET_OPTIONS", "--keep-last 1 --prune --max-unused 0");
+    let dry = forget.clone().with("MOVER_DRY_RUN", "1").ok();
+    let said_too = repo.call("forget").with("FORGET_OPTIONS", "-nl1 --prune --max-unused 0").ok();
+    for dry in [dry, said_too] {
+        assert!(dry.contains("Would have removed the following snapshots:\n"), "{dry}");
+        assert!(dry.contains("Would have made the following changes:\n") && !dry.contains("done\n"), "{dry}");
+    }
+    assert_eq!((repo.count("snapshots"), repo.count("locks")), (3, 0));
+    let off = forget.clone().with("MOVER_PRUNE", "off").with("MOVER_DRY_RUN", "1").ok();
+    assert!(off.contains("prune is skipped: MOVER_PRUNE=off\n") && !off.contains("total prune"), "{off}");
+
+    let out = forget.with("MOVER_JSON", "1").ok();
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let freed = lines.iter().find_map(|line| line["bytes_freed"].as_u64()).expect(&out);
+    let removed = lines.iter().find_map(|line| line["snapshots_removed"].as_array()).expect(&out);
+    assert!(freed > 0 && removed.len() == 2, "{out}");
+    let guards = lines.iter().find_map(|line| line["guard_requests"].as_u64()).expect(&out);
+    // Two rounds of three lists, the forget's own second list, and the new index files.
+    assert!(guards >= 7, "{out}");
+    assert_eq!((repo.count("snapshots"), repo.count("locks")), (1, 0));
+    let again = repo.call("prune").with("MOVER_PRUNE_MAX_UNUSED", "0").ok();
+    assert!(again.contains("total prune:           0 blobs / 0 B\n"), "{again}");
+}
+
+/// Credentials that may add and not delete, but for locks: each backup saves its snapshot and says what its
+/// forget was denied.
+#[test]
+fn append_only_credentials_deny_forget_and_backups_go_on() {
+    let profile = Profile { undeletable: Some("/snapshots/"), ..Profile::plain() };
+    let (server, source) = (S3Server::start(profile), source());
+    server.script("DELETE", "/snapshots/", 0, 1000, Fault::Answer(403, "AccessDenied"));
+    let url = format!("s3:{}/repository/prefix", server.endpoint());
+    let call = |operation: &str| {
+        Call::on(operation, &url)
+            .with("RESTIC_PASSWORD", PASSWORD)
+            .with("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .with("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .with("DATA_DIR", source.path())
+    };
+    let count = |folder: &str| {
+        server.contents(|contents| {
+            contents.buckets["repository"].keys().filter(|key| key.contains(folder)).count()
+        })
+    };
+    for round in 0..4 {
+        fs::write(source.path().join("d/text"), format!("round {round}")).unwrap();
+        let ran = call("backup").with("FORGET_OPTIONS", " --keep-last 1").run();
+        assert_eq!(count("/snapshots/"), round + 1, "{ran:?}");
+        if round == 0 {
+            assert_eq!(ran.code, 0, "{ran:?}");
+        } else {
+            assert_eq!(ran.code, 3, "{ran:?}");
+            assert!(ran.out.contains(" saved\n"), "{ran:?}");
+            let what = if round == 1 { "Fatal: a snapshot could" } else { "Fatal: " };
+            ran.assert_failed(3, what);
+            assert!(ran.last().contains("denied access") && ran.last().contains("append-only"), "{ran:?}");
+        }
+    }
+    assert_eq!((count("/snapshots/"), count("/locks/")), (4, 0));
+    call("forget")
+        .with("FORGET_OPTIONS", "--keep-last 1 --prune")
+        .fails(3, "Fatal: 3 of 3 snapshots could not be");
+    assert_eq!(count("/snapshots/"), 4);
 }

@@ -13,8 +13,8 @@ use super::support::restic::Restic;
 use super::support::scaled;
 
 /// Lists at scale 1, and policies on each.
-const LISTS: usize = 6;
-const POLICIES: usize = 6;
+const LISTS: usize = 20;
+const POLICIES: usize = 3;
 
 const ZONES: [&str; 9] = [
     "UTC",
@@ -75,6 +75,10 @@ fn list(dice: &mut Dice, now: i64) -> Vec<Snapshot> {
     let mut list = Vec::new();
     let mut used = std::collections::BTreeSet::new();
     for _ in 0..=dice.roll(70) {
+        // What is the future for the program that runs first must not be the past for the next.
+        if (now - 1..now + 600).contains(&time) {
+            time = now - 2;
+        }
         let nanoseconds = dice.roll(4) as u32 * 250_000_000 + dice.roll(2) as u32;
         let zone = &zones[dice.roll(zones.len() as u64) as usize];
         let mut made = snapshot(time, nanoseconds, zone);

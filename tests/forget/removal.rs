@@ -147,6 +147,24 @@ fn what_another_forget_removed_meanwhile_is_gone_as_well() {
 }
 
 #[test]
+fn what_another_forget_removed_since_it_was_listed_is_no_damage() {
+    let list = List::new();
+    let all = days(&list, 5);
+    let fault = Arc::new(Fault::new(mover::local(list.path()), Arc::new(SystemClock::new())));
+    let late = Mover::open_backend(Arc::clone(&fault) as _).unwrap();
+    fault.add(Rule::on(&[Request::List]).kind(FileType::Snapshot).times(2).stale_list());
+    assert_eq!(late.snapshot_ids().len(), 5);
+    list.mover.repository.backend().delete(FileType::Snapshot, &all[0]).unwrap();
+    let summary = run(&late, &policy("--keep-last 2")).unwrap();
+    assert_eq!((summary.removed.len(), summary.kept), (2, 2));
+    // One that every list shows and that cannot be read is missing.
+    let gone = Rule::on(&[Request::Read]).kind(FileType::Snapshot).name(&all[4]).forever();
+    fault.add(gone.fail(BackendErrorKind::NotFound));
+    assert_eq!(run(&late, &policy("--keep-last 1")).unwrap_err().kind, ErrorKind::Damaged);
+    assert_eq!(left(&list), all[3..]);
+}
+
+#[test]
 fn a_lost_lock_stops_it_before_anything_goes() {
     let list = List::new();
     days(&list, 3);

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::fixture::PASSWORD;
+use crate::support::fixture::{PASSWORD, copy_folder};
 use crate::support::mover::{self, Mover};
 use crate::support::{listing, source};
 
@@ -42,6 +42,16 @@ impl World {
         }
     }
 
+    /// A copy with a second snapshot that was removed: its data is what a prune removes.
+    pub fn prunable(&self) -> TempDir {
+        let copy = TempDir::new().unwrap();
+        copy_folder(self.repository.path(), copy.path());
+        assert!(self.backup(copy.path()).output().unwrap().status.success());
+        let newest = Mover::open(copy.path()).unwrap().snapshot_ids().pop().unwrap();
+        std::fs::remove_file(copy.path().join("snapshots").join(newest)).unwrap();
+        copy
+    }
+
     /// `volmover backup` of the source, with packs of 4 MiB.
     pub fn backup(&self, repository: &Path) -> Command {
         let mut command = call("backup", repository);
@@ -55,6 +65,13 @@ impl World {
         command.env("DATA_DIR", target).env("MOVER_PATH", self.source.path());
         command
     }
+}
+
+/// `volmover prune` that leaves nothing unused.
+pub fn prune(repository: &Path) -> Command {
+    let mut command = call("prune", repository);
+    command.env("MOVER_PRUNE_MAX_UNUSED", "0%");
+    command
 }
 
 fn call(operation: &str, repository: &Path) -> Command {

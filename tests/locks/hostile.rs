@@ -1,7 +1,7 @@
 //! Stores that lie or fail while a lock is being taken, and runs that end then: no lock stays behind, and
 //! nobody goes on who does not know.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ fn a_lock_that_settles_can_be_given_back_from_elsewhere() {
     let Mover { repository, monitor, stop, .. } = &world.mover;
     std::thread::scope(|scope| {
         let taking = scope.spawn(|| {
-            Lock::acquire_as(repository, LockMode::Exclusive, &lock_options(), monitor, stop, &held)
+            Lock::acquire_as(repository, LockMode::Exclusive, &lock_options(), monitor, stop, &held, &|| ())
         });
         wait_until("the lock", || world.locks() == 1);
         told.lock().unwrap().take().unwrap().release().unwrap();
@@ -183,4 +183,27 @@ fn giving_back_is_tried_again() {
     let lock = acquire(&world.mover, LockMode::Shared).unwrap();
     world.fault.add(Rule::on(&[Request::Delete]).forever().fail(BackendErrorKind::Unreachable));
     assert_eq!(lock.release().unwrap_err().kind, ErrorKind::Unreachable);
+}
+
+/// What was read while a lock settled counts only if that lock was granted.
+#[test]
+fn what_is_read_while_a_lock_settles_is_read_anew_when_it_is_withdrawn() {
+    let mut world = World::new();
+    world.mover.locks.wait = MINUTE;
+    let other = Mover::open_backend(Arc::clone(&world.memory) as _).unwrap();
+    let others = acquire(&other, LockMode::Exclusive).unwrap();
+    world.fault.add(Rule::on(&[Request::List]).kind(FileType::Lock).cut_list(0));
+    let reads = AtomicUsize::new(0);
+    let read = || Ok(reads.fetch_add(1, Ordering::SeqCst) + 1);
+    let given = std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let session = world.mover.session();
+            session.locked_after(LockMode::Shared, read, |_, given| Ok(given)).unwrap()
+        });
+        wait_until("the second list", || !world.mover.monitor.warnings().is_empty());
+        assert_eq!((reads.load(Ordering::SeqCst), world.locks()), (1, 1), "ours was withdrawn");
+        others.release().unwrap();
+        work.join().unwrap()
+    });
+    assert_eq!((given, reads.load(Ordering::SeqCst)), (2, 2));
 }

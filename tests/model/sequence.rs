@@ -1,4 +1,6 @@
-//! Random sequences of operations, each by restic or by ours.
+//! Random sequences of operations, each by restic or by ours: 20, and 200 at the long scale.
+
+use std::sync::Mutex;
 
 use crate::place::Place;
 use crate::support::scaled;
@@ -6,6 +8,8 @@ use crate::world::{World, ok};
 
 /// Operations of one sequence.
 const STEPS: usize = 7;
+/// Sequences that run at once.
+const AT_ONCE: usize = 3;
 
 /// A step, by restic (of either version) or by ours.
 #[derive(Debug, Clone, Copy)]
@@ -40,24 +44,33 @@ impl Dice {
 
 #[test]
 fn in_a_folder() {
-    for seed in seeds(20) {
-        run(Place::folder(2), seed);
-    }
+    each(seeds(12), |seed| run(Place::folder(2), seed));
 }
 
 #[test]
 fn in_a_folder_version_1() {
-    for seed in seeds(2) {
-        run(Place::folder(1), seed);
-    }
+    each(seeds(2), |seed| run(Place::folder(1), seed));
 }
 
 #[test]
 fn in_minio() {
     let Some(minio) = Place::empty_minio() else { return };
-    for seed in seeds(4) {
-        run(minio.beside(&format!("sequence/{seed}")).with_repository(2), seed);
-    }
+    each(seeds(6), |seed| run(minio.beside(&format!("sequence/{seed}")).with_repository(2), seed));
+}
+
+/// Some at once: most of a sequence is waiting for locks to settle.
+fn each(seeds: impl Iterator<Item = u64> + Send, run: impl Fn(u64) + Sync) {
+    let seeds = Mutex::new(seeds);
+    let next = || seeds.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(seed) = next() {
+                    run(seed);
+                }
+            });
+        }
+    });
 }
 
 /// As many different seeds as the scale asks for.

@@ -24,7 +24,9 @@ fn two_movers_a_restic_and_a_prune() {
         let what = format!("round {round}");
         let mut second = world.our_backup(1);
         second.args(["prune"]).env("FORGET_OPTIONS", "--keep-last 2").env("MOVER_PRUNE_MAX_UNUSED", "0");
-        let ours = [world.our_backup(0), second].map(|mut command| command.spawn().unwrap());
+        let mut first = world.our_backup(0);
+        first.env("FORGET_OPTIONS", "--keep-last 3");
+        let ours = [first, second].map(|mut command| command.spawn().unwrap());
         let mut restic =
             world.restics[round % 2].command(&["--retry-lock", "1m", "backup", "--host", "volsync", "."]);
         let restic = restic.current_dir(world.sources[2].path()).output().unwrap();
@@ -34,6 +36,9 @@ fn two_movers_a_restic_and_a_prune() {
         }
         // Which backup ended first is not known, so the model learns the new snapshots by their paths.
         world.learn(&what);
+        let forget = world.restics[0].run(&["forget", "--keep-last", "3"]);
+        assert!(forget.status.success(), "{what}: {}", both(&forget));
+        world.keep_last(3);
         world.keep_last_of(1, 2);
         world.assert_sound(&what);
         world.assert_restores(&what);

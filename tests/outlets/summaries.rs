@@ -154,7 +154,7 @@ fn a_partial_backup_names_what_could_not_be_read() {
     let (source, place) = (source(), TempDir::new().unwrap());
     let hidden = source.path().join("hidden");
     fs::write(&hidden, "x").unwrap();
-    fs::set_permissions(&hidden, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o0)).unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let report = place.path().join("report");
     let call = Call::on("backup prune", place.path().join("repository"));

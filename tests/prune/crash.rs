@@ -1,28 +1,44 @@
-//! Whatever ends a prune: all snapshots restore, and the next prune finishes the work.
+//! Whatever ends a prune, alone or behind a forget: all snapshots restore, and the next prune finishes the work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use volmover::backend::fault::{CHANGES, Fault, Rule};
 use volmover::backend::record::Request;
-use volmover::backend::{Backend, BackendErrorKind, FileType};
+use volmover::backend::{Backend, BackendErrorKind, FileType, Listed};
 use volmover::clock::SystemClock;
-use volmover::error::ErrorKind;
+use volmover::error::{ErrorKind, Result};
+use volmover::ops;
 
 use crate::stage::Stage;
+use crate::support::mover::Mover;
 use crate::support::scaled;
-use crate::world::{World, assert_clean, assert_nothing_dangles, open, open_at, prune};
+use crate::world::{
+    self, World, assert_clean, assert_nothing_dangles, holding, open, open_at, options, prune, thinned,
+};
 
 /// restic reads everything after every nth crash; at the long scale after each.
 fn is_sample(nth: u64) -> bool {
     nth.is_multiple_of(if scaled(1) >= 10 { 1 } else { 9 })
 }
 
+fn prune_alone(mover: &Mover) -> Result<()> {
+    prune(mover).map(|_| ())
+}
+
+/// Two of four snapshots go, and what they alone needed.
+fn forget_and_prune(mover: &Mover) -> Result<()> {
+    let request = world::forget_and_prune(KEPT, options());
+    let session = mover.session();
+    ops::forget::verdict(&session, &ops::forget::run(&session, &request)?)
+}
+
+const KEPT: usize = 2;
+
 /// From the nth change on nothing reaches the store; of the nth itself the effect may have.
-fn crash_at_every_change(version: u32, with_effect: bool) {
-    let world = World::new(version);
+fn crash_at_every_change(world: &World, run: fn(&Mover) -> Result<()>, with_effect: bool) {
     for nth in 0.. {
-        let what = format!("version {version}, crash at change {nth}, effect {with_effect}");
+        let what = format!("crash at change {nth}, effect {with_effect}");
         let memory = world.store();
         let fault = Arc::new(Fault::new(Arc::clone(&memory) as _, Arc::new(SystemClock::new())));
         if with_effect {
@@ -30,10 +46,13 @@ fn crash_at_every_change(version: u32, with_effect: bool) {
         }
         let later = nth + u64::from(with_effect);
         fault.add(Rule::on(&CHANGES).skip(later).forever().fail(BackendErrorKind::Other));
-        let crashed = prune(&open_at(Arc::clone(&fault) as _));
+        let crashed = run(&open_at(Arc::clone(&fault) as _));
         if fault.hits() == 0 {
-            let summary = crashed.unwrap();
-            assert!(nth > 20 && summary.packs_written > 1, "{nth} changes, {summary:?}");
+            crashed.unwrap();
+            let packs = memory.list(FileType::Pack).unwrap();
+            let was_there = |pack: &&Listed| world.store().stat(FileType::Pack, &pack.name).is_ok();
+            let new = packs.len() - packs.iter().filter(was_there).count();
+            assert!(nth > 20 && new > 0, "{nth} changes, {new} new packs");
             assert_clean(&open(&memory), &what);
             world.assert_whole(&memory, &what);
             world.assert_restic_is_content(&memory, &what);
@@ -53,17 +72,27 @@ fn crash_at_every_change(version: u32, with_effect: bool) {
 
 #[test]
 fn before_any_change() {
-    crash_at_every_change(2, false);
+    crash_at_every_change(&World::new(2), prune_alone, false);
 }
 
 #[test]
 fn after_any_change() {
-    crash_at_every_change(2, true);
+    crash_at_every_change(&World::new(2), prune_alone, true);
 }
 
 #[test]
 fn in_a_repository_of_version_1() {
-    crash_at_every_change(1, false);
+    crash_at_every_change(&World::new(1), prune_alone, false);
+}
+
+#[test]
+fn before_any_change_of_a_forget_with_prune() {
+    crash_at_every_change(&World::new(2).keeping(KEPT), forget_and_prune, false);
+}
+
+#[test]
+fn after_any_change_of_a_forget_with_prune() {
+    crash_at_every_change(&World::new(2).keeping(KEPT), forget_and_prune, true);
 }
 
 /// SIGTERM as the library sees it, at every request that changes or lists: sound, unlocked, told as such.
@@ -135,16 +164,21 @@ fn a_lock_that_is_gone_stops_it_before_it_deletes() {
 /// What an interrupted prune has uploaded and indexed is used by the next.
 #[test]
 fn the_next_prune_uploads_only_what_the_last_did_not() {
-    let world = World::new(2);
-    let whole = world.store();
-    let packs = prune(&open(&whole)).unwrap().packs_written;
-    let memory = world.store();
+    let memory = thinned();
+    let lists: Vec<String> = {
+        let mover = open(&memory);
+        mover.snapshot_ids().iter().map(|id| mover.restored(id)).collect()
+    };
+    let packs = prune(&open(&holding(&memory.content()))).unwrap().packs_written;
+    assert!(packs > 3, "{packs}");
     let fault = Arc::new(Fault::new(Arc::clone(&memory) as _, Arc::new(SystemClock::new())));
     fault.add(Rule::on(&[Request::Write]).kind(FileType::Pack).skip(packs / 2).fail(BackendErrorKind::Full));
     let error = prune(&open_at(Arc::clone(&fault) as _)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoSpace);
-    let next = prune(&open(&memory)).unwrap();
-    assert!(next.packs_written < packs, "{} of {packs} packs again", next.packs_written);
-    assert_clean(&open(&memory), "after a full store");
-    world.assert_whole(&memory, "after a full store");
+    let next = open(&memory);
+    let again = prune(&next).unwrap().packs_written;
+    assert!(again <= packs - packs / 2, "{again} of {packs} packs again");
+    assert_clean(&next, "after a full store");
+    let restored: Vec<String> = next.snapshot_ids().iter().map(|id| next.restored(id)).collect();
+    assert_eq!(lists, restored);
 }

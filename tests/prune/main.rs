@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "modules of one binary")]
 
 mod crash;
+mod forgets;
 mod lists;
 #[path = "../interop/place.rs"]
 mod place;

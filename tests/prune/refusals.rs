@@ -9,9 +9,10 @@ use volmover::backend::{Backend, FileType};
 use volmover::error::ErrorKind;
 use volmover::ops;
 use volmover::ops::prune::PruneOptions;
-use volmover::repository::Id;
 use volmover::repository::blob::BlobType;
+use volmover::repository::{Id, Repository};
 
+use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover, backup_options};
 use crate::support::source;
 use crate::world::{World, assert_clean, open, options, prune};
@@ -157,6 +158,21 @@ fn a_dry_run_says_what_would_go_and_changes_nothing() {
     assert!(freed.abs_diff(did.bytes_freed()) < before / 50, "{freed} and {}", did.bytes_freed());
     assert_clean(&mover, "after it");
     world.assert_restic_is_content(&memory, "after a prune");
+}
+
+#[test]
+fn an_index_beyond_the_budget_is_refused_before_it_is_loaded() {
+    let memory = World::new(2).store();
+    let before = memory.content();
+    let clock = Arc::new(SleepClock::new());
+    let repository = Repository::open(Arc::clone(&memory) as _, &mover::access(clock)).unwrap();
+    let error = prune(&Mover::of(repository.with_memory(1000))).unwrap_err();
+    assert!(error.to_string().contains("MOVER_MEMORY"), "{error}");
+    // It fits, but nothing can be repacked beside it.
+    let mut small = open(&memory);
+    small.limits.memory_bytes = 30 << 20;
+    assert!(prune(&small).unwrap_err().to_string().contains("RESTIC_PACK_SIZE"));
+    assert!(memory.content() == before, "nothing was changed");
 }
 
 #[test]

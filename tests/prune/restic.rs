@@ -1,4 +1,5 @@
-//! The same history, pruned by restic and by us: what is left differs by less than a hundredth.
+//! The same history, pruned by restic and by us: what is left differs by less than a hundredth. By the
+//! operation prune, and by what `FORGET_OPTIONS` say about `--prune`.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use tempfile::TempDir;
 use volmover::ops;
 use volmover::ops::prune::{PruneOptions, UnusedMax};
 
-use crate::support::fixture::copy_folder;
+use crate::support::fixture::{PASSWORD, copy_folder};
 use crate::support::listing;
 use crate::support::mover::{self, Mover};
 use crate::support::restic::{REFEREES, Restic};
@@ -15,8 +16,8 @@ use crate::support::source;
 
 const MIB: usize = 1 << 20;
 
-/// Twelve states of a folder, of which the last three are kept; the lists of these.
-fn history(restic: &Restic, folder: &Path) -> Vec<String> {
+/// Twelve states of a folder, every other one not compressed; the lists of the last three.
+fn history(restic: &Restic, folder: &Path, compressions: [&str; 2]) -> Vec<String> {
     let mut lists = Vec::new();
     for round in 0..12_u64 {
         for number in 0..10_u64 {
@@ -28,13 +29,12 @@ fn history(restic: &Restic, folder: &Path) -> Vec<String> {
         let small = folder.join(format!("folder-{}", round % 5));
         fs::create_dir_all(&small).unwrap();
         for number in 0..20 {
-            let text = source::content(source::Content::Text, round * 50 + number, 3000);
+            let text = source::content(source::Content::Text, round * 50 + number, 30_000);
             fs::write(small.join(format!("small-{number}")), text).unwrap();
         }
-        restic.backup(folder, &[]);
+        restic.backup(folder, &["--compression", compressions[round as usize % 2]]);
         lists.push(listing::list(folder));
     }
-    restic.ok(&["forget", "--keep-last", "3"]);
     lists.split_off(9)
 }
 
@@ -46,6 +46,18 @@ fn data_bytes(repository: &Path) -> u64 {
         }
     }
     bytes
+}
+
+/// Two copies of a repository, one to be pruned by restic and one by ours, and restic on each.
+fn copies(repository: &Path) -> ([TempDir; 2], [Restic; 2]) {
+    let copies = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    for copy in &copies {
+        copy_folder(repository, copy.path());
+    }
+    let restics = copies
+        .each_ref()
+        .map(|copy| Restic::on(REFEREES[0], copy.path()).unwrap().with("RESTIC_PACK_SIZE", "4"));
+    (copies, restics)
 }
 
 #[test]
@@ -72,15 +84,11 @@ fn the_same_limits_leave_the_same() {
         let (folder, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         mover::create(repository.path(), version);
         let Some(restic) = Restic::on(REFEREES[0], repository.path()) else { return };
-        let lists = history(&restic.with("RESTIC_PACK_SIZE", "4"), folder.path());
+        let restic = restic.with("RESTIC_PACK_SIZE", "4");
+        let lists = history(&restic, folder.path(), ["auto"; 2]);
+        restic.ok(&["forget", "--keep-last", "3"]);
         for (arguments, options) in &limits {
-            let copies = [TempDir::new().unwrap(), TempDir::new().unwrap()];
-            for copy in &copies {
-                copy_folder(repository.path(), copy.path());
-            }
-            let [theirs, ours] = copies
-                .each_ref()
-                .map(|copy| Restic::on(REFEREES[0], copy.path()).unwrap().with("RESTIC_PACK_SIZE", "4"));
+            let (copies, [theirs, ours]) = copies(repository.path());
             theirs.ok(&[&["prune"], *arguments].concat());
             let mover = Mover::open(copies[1].path()).unwrap();
             let summary = ops::prune::run(&mover.session(), options).unwrap();
@@ -102,4 +110,70 @@ fn the_same_limits_leave_the_same() {
             }
         }
     }
+}
+
+/// What `FORGET_OPTIONS` may say about the prune behind a forget, each with what restic makes of it.
+#[test]
+fn forget_with_prune_takes_restics_options() {
+    let (folder, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    mover::create(repository.path(), 2);
+    let Some(restic) = Restic::on(REFEREES[0], repository.path()) else { return };
+    let lists = history(&restic.with("RESTIC_PACK_SIZE", "4"), folder.path(), ["auto", "off"]);
+    let before = data_bytes(repository.path());
+    let mut left = std::collections::BTreeMap::new();
+    for options in [
+        "",
+        "--max-unused 0",
+        "--max-unused=20%",
+        "--max-unused 700k",
+        "--max-unused unlimited",
+        "--max-unused 0 --max-repack-size 9M",
+        "--max-repack-size 0",
+        "--repack-cacheable-only",
+        "--repack-uncompressed",
+        "--repack-uncompressed --max-unused unlimited",
+        "--repack-cacheable-only --repack-uncompressed --max-unused 0",
+        "--repack-small",
+        "--repack-smaller-than 3M",
+    ] {
+        let (copies, [theirs, ours]) = copies(repository.path());
+        let words: Vec<&str> = options.split_whitespace().collect();
+        theirs.ok(&[&["forget", "--keep-last", "3", "--prune"], words.as_slice()].concat());
+        let ran = std::process::Command::new(env!("CARGO_BIN_EXE_volmover"))
+            .arg("forget")
+            .env_clear()
+            .env("RESTIC_REPOSITORY", copies[1].path())
+            .env("RESTIC_PASSWORD", PASSWORD)
+            .env("RESTIC_PACK_SIZE", "4")
+            .env("FORGET_OPTIONS", format!("--keep-last 3 --prune {options}"))
+            .output()
+            .unwrap();
+        let said = format!(
+            "{options}: {}{}",
+            String::from_utf8_lossy(&ran.stdout),
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        assert!(ran.status.success(), "{said}");
+        let [theirs_bytes, ours_bytes] = copies.each_ref().map(|copy| data_bytes(copy.path()));
+        assert!(
+            ours_bytes.abs_diff(theirs_bytes) * 100 <= theirs_bytes,
+            "{before} → restic {theirs_bytes}, ours {ours_bytes}: {said}"
+        );
+        left.insert(options, ours_bytes);
+        ours.check();
+        let mover = Mover::open(copies[1].path()).unwrap();
+        for (id, list) in mover.snapshot_ids().iter().zip(&lists) {
+            listing::assert_same(list, &mover.restored(id), options);
+        }
+        if options.starts_with("--repack-uncompressed") {
+            let index = mover.repository.load_index().unwrap();
+            assert!(
+                index.iter().all(|entry| entry.extent.plain_length.is_some()),
+                "{options}: raw blobs are left"
+            );
+        }
+    }
+    // Options that leave the same would show nothing.
+    let sizes = ["--repack-uncompressed", "", "--repack-cacheable-only"].map(|options| left[options]);
+    assert!(sizes.is_sorted_by(|less, more| less * 102 < more * 100), "{left:?}");
 }

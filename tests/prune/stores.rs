@@ -3,9 +3,9 @@
 use std::fs;
 
 use tempfile::TempDir;
-use volmover::backend::FileType;
 use volmover::ops;
 use volmover::ops::backup::BackupOptions;
+use volmover::ops::forget::{Choice, ForgetRequest};
 
 use crate::place::Place;
 use crate::s3::Profile;
@@ -13,7 +13,7 @@ use crate::support::listing;
 use crate::support::mover::{backup_options, prune_options};
 use crate::support::restic::REFEREES;
 use crate::support::source;
-use crate::world::assert_clean;
+use crate::world::{assert_clean, forget_and_prune};
 
 /// Three snapshots of which the first goes; returns how many packs were deleted.
 fn prune_in(place: &Place) -> u64 {
@@ -31,8 +31,14 @@ fn prune_in(place: &Place) -> u64 {
         lists.push(listing::list(folder.path()));
     }
     let ids = mover.snapshot_ids();
-    mover.repository.backend().delete(FileType::Snapshot, &ids[0]).unwrap();
-    let summary = ops::prune::run(&mover.session(), &prune_options(64 << 10)).unwrap();
+    let session = mover.session();
+    let first = ForgetRequest {
+        choice: Choice::Ids(vec![ids[0].clone()]),
+        prune: None,
+        ..forget_and_prune(1, prune_options(1))
+    };
+    assert_eq!(ops::forget::run(&session, &first).unwrap().removed, ids[..1]);
+    let summary = ops::prune::run(&session, &prune_options(64 << 10)).unwrap();
     assert_clean(&mover, place.name);
     for (id, list) in ids.iter().zip(&lists).skip(1) {
         listing::assert_same(list, &mover.restored(id), place.name);
@@ -48,8 +54,11 @@ fn in_plain_s3() {
     let place = Place::server("S3", Profile::plain()).with_repository(2);
     let deleted = prune_in(&place);
     assert!(deleted > 10, "{deleted} packs");
-    let requests = place.s3().count("DELETE", "/data/") as u64;
-    assert_eq!(requests, 0, "packs are deleted in bulk");
+    for folder in ["/data/", "/index/", "/snapshots/"] {
+        assert_eq!(place.s3().count("DELETE", folder), 0, "{folder} is deleted in bulk");
+    }
+    // One request for the snapshot, one for the index files, one for every fifty packs.
+    assert_eq!(place.s3().count("POST", "delete") as u64, 2 + deleted.div_ceil(50));
 }
 
 #[test]

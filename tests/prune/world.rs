@@ -1,17 +1,20 @@
 //! A repository in which everything is that prune has to deal with: duplicates, packs that are used in part,
 //! packs that nobody uses, packs that no index names, several indexes, four snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use tempfile::TempDir;
 use volmover::backend::layout::path_of;
 use volmover::backend::memory::{MemoryBackend, MemoryContent};
 use volmover::backend::{Backend, FileType};
 use volmover::error::Result;
+use volmover::forget::options::ForgetOptions;
 use volmover::ops::backup::BackupOptions;
+use volmover::ops::forget::{Choice, ForgetRequest};
 use volmover::ops::prune::PruneOptions;
 use volmover::ops::{self};
 use volmover::report::PruneSummary;
@@ -29,6 +32,8 @@ pub struct World {
     pub content: MemoryContent,
     /// What each snapshot restores to.
     pub lists: BTreeMap<String, String>,
+    /// Those that must be there whatever happens: all, unless a policy says otherwise.
+    pub kept: BTreeSet<String>,
     /// A snapshot and an index that were there once.
     pub gone: BTreeMap<FileType, String>,
 }
@@ -51,6 +56,19 @@ pub fn open_at(backend: Arc<dyn Backend>) -> Mover {
     Mover::open_at(backend, Arc::new(SleepClock::new())).unwrap()
 }
 
+/// A policy that keeps so many of the newest, and a prune under the same lock.
+pub fn forget_and_prune(keep: usize, prune: PruneOptions) -> ForgetRequest {
+    let policy = ForgetOptions::parse(&format!("--keep-last {keep}"), "FORGET_OPTIONS").unwrap();
+    ForgetRequest {
+        choice: Choice::Policy(Box::new(policy)),
+        dry_run: false,
+        unless_tagged: None,
+        json: false,
+        zone: TimeZone::UTC,
+        prune: Some(prune),
+    }
+}
+
 fn backup(memory: &Arc<MemoryBackend>, source: &Path) -> (String, String) {
     let options = BackupOptions { pack_bytes: PACK_BYTES, ..backup_options(source) };
     let mover = Mover::open_backend(Arc::clone(memory) as _).unwrap();
@@ -58,9 +76,21 @@ fn backup(memory: &Arc<MemoryBackend>, source: &Path) -> (String, String) {
     (summary.snapshot_id.unwrap(), listing::list(source))
 }
 
-fn holding(content: &MemoryContent) -> Arc<MemoryBackend> {
+pub fn holding(content: &MemoryContent) -> Arc<MemoryBackend> {
     let memory = Arc::new(MemoryBackend::new());
     memory.set_content(content.clone());
+    memory
+}
+
+/// A repository of one snapshot in which every pack is used in part and no blob lies twice.
+pub fn thinned() -> Arc<MemoryBackend> {
+    let (folder, memory) = (TempDir::new().unwrap(), Arc::new(MemoryBackend::new()));
+    mover::create_in(memory.as_ref(), 2);
+    let files = source::files(folder.path(), 30, 20 << 10, 1);
+    let (first, _) = backup(&memory, folder.path());
+    files.iter().step_by(2).for_each(|file| fs::remove_file(file).unwrap());
+    backup(&memory, folder.path());
+    memory.delete(FileType::Snapshot, &first).unwrap();
     memory
 }
 
@@ -111,14 +141,27 @@ impl World {
             (FileType::Pack, "0".repeat(64)),
             (FileType::Lock, "0".repeat(64)),
         ]);
-        Self { content: memory.content(), lists, gone }
+        let kept = lists.keys().cloned().collect();
+        Self { content: memory.content(), lists, kept, gone }
+    }
+
+    /// The same, of which so many of the newest snapshots are kept and the others may go.
+    pub fn keeping(mut self, newest: usize) -> Self {
+        let ids = open(&self.store()).snapshot_ids();
+        self.kept = ids.into_iter().rev().take(newest).collect();
+        self
+    }
+
+    fn restores(&self, id: &str) -> &str {
+        &self.lists[id]
     }
 
     pub fn store(&self) -> Arc<MemoryBackend> {
         holding(&self.content)
     }
 
-    /// Every snapshot is there and restores to what was saved, once the locks of the dead are gone.
+    /// What is kept is there, and what is there restores to what was saved, once the locks of the dead are
+    /// gone.
     #[track_caller]
     pub fn assert_whole(&self, memory: &Arc<MemoryBackend>, what: &str) {
         break_locks(memory);
@@ -126,15 +169,14 @@ impl World {
             return;
         }
         let mover = open(memory);
-        let mut ids = mover.snapshot_ids();
-        ids.sort();
-        assert_eq!(ids, self.lists.keys().cloned().collect::<Vec<_>>(), "{what}");
-        for (id, list) in &self.lists {
-            listing::assert_same(list, &mover.restored(id), what);
+        let ids: BTreeSet<String> = mover.snapshot_ids().into_iter().collect();
+        assert!(self.kept.is_subset(&ids), "{what}: {ids:?} of {:?}", self.kept);
+        for id in &ids {
+            listing::assert_same(self.restores(id), &mover.restored(id), what);
         }
     }
 
-    /// restic finds nothing wrong in any byte and restores every snapshot.
+    /// restic finds nothing wrong in any byte and restores every snapshot that is there.
     #[track_caller]
     pub fn assert_restic_is_content(&self, memory: &MemoryBackend, what: &str) {
         let folder = dump(memory);
@@ -142,10 +184,10 @@ impl World {
         let output = restic.run(&["check", "--read-data", "--no-lock"]);
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&said));
-        for (id, list) in &self.lists {
+        for snapshot in memory.list(FileType::Snapshot).unwrap() {
             let target = TempDir::new().unwrap();
-            restic.ok(&["restore", id, "--no-lock", "--target", target.path().to_str().unwrap()]);
-            listing::assert_same(list, &listing::list(target.path()), what);
+            restic.ok(&["restore", &snapshot.name, "--no-lock", "--target", target.path().to_str().unwrap()]);
+            listing::assert_same(self.restores(&snapshot.name), &listing::list(target.path()), what);
         }
     }
 

@@ -34,10 +34,14 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let required = std::env::var_os("VOLMOVER_REQUIRE_PEERS").is_some_and(|value| value == "1");
-    assert!(!required, "{} is missing: run .ci/peers", path.display());
+    assert!(!is_required(), "{} is missing: run .ci/peers", path.display());
     skipped(&format!("{} is missing, .ci/peers gets it", path.display()));
     None
+}
+
+/// Whether what is missing for a test fails it.
+pub fn is_required() -> bool {
+    std::env::var_os("VOLMOVER_REQUIRE_PEERS").is_some_and(|value| value == "1")
 }
 
 /// Says what is not tested, past the test runner, which would swallow it.

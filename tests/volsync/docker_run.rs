@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::job::open_folder;
-use crate::support::{is_root, skipped};
+use crate::support::listing::list;
+use crate::support::source::random_bytes;
+use crate::support::{is_required, is_root, scaled, skipped};
 use crate::way::image;
 
 /// `docker run` with arguments in front of the image's name and behind it: exit code, stdout, stderr.
@@ -54,11 +57,65 @@ fn the_example_works_for_any_user() {
     let Some((code, out, err)) = run(&options("4711:4711"), &["backup", "snapshots"]) else { return };
     assert!(code == 0 && out.contains(" saved\n") && out.ends_with("1 snapshots\n"), "{out}{err}");
     assert!(!out.contains("==="), "{out}");
-    if is_root() {
-        let hardened =
-            ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "256m"];
-        let options = [&options("4711:4711")[..], &hardened[..], &["--cpus", "1"]].concat();
-        let (code, out, err) = run(&options, &["backup", "snapshots"]).unwrap();
-        assert!(code == 0 && out.contains(" saved\n"), "{out}{err}");
+    // The same on a terminal, and with everything taken away.
+    let (code, out, err) = run(&[&options("4711:4711")[..], &["--tty"]].concat(), &["snapshots"]).unwrap();
+    assert!(code == 0 && out.ends_with("1 snapshots\r\n"), "{out}{err}");
+    let options = [&options("4711:4711")[..], &HARDENED[..]].concat();
+    let (code, out, err) = run(&options, &["backup", "snapshots", "check"]).unwrap();
+    assert!(code == 0 && out.contains(" saved\n"), "{out}{err}");
+}
+
+const HARDENED: [&str; 5] = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
+const SMALL: [&str; 6] = ["--memory", "256m", "--memory-swap", "256m", "--cpus", "1"];
+
+/// Whether a container that takes more memory than it may have is killed here: key derivation alone takes 32 MiB.
+fn memory_bites() -> bool {
+    let limit = ["--memory", "24m", "--memory-swap", "24m", "--tmpfs", "/tmp:mode=1777"];
+    let set = ["-e", "RESTIC_REPOSITORY=/tmp/repository", "-e", "RESTIC_PASSWORD=x"];
+    run(&[&limit[..], &set].concat(), &["init"]).is_some_and(|(code, ..)| code == 137)
+}
+
+#[test]
+fn a_large_source_goes_through_in_little_memory() {
+    if image().is_none() || !is_root() {
+        return skipped("a large source in a small container: that needs an engine, and root");
+    }
+    if !memory_bites() {
+        assert!(!is_required(), "--memory has no effect here: nothing can be concluded from it");
+        return skipped("a large source in a small container: --memory has no effect here");
+    }
+    let (data, repository, target) = (open_folder(), open_folder(), open_folder());
+    let bytes = scaled(512 << 20).min(5 << 30);
+    large(data.path(), bytes as u64);
+    let mounts = |data: &Path| {
+        [format!("{}:/data", data.display()), format!("{}:/repository", repository.path().display())]
+    };
+    for (folder, operation) in [(data.path(), "backup"), (target.path(), "restore")] {
+        let [data, repository] = mounts(folder);
+        let options = ["-v", &data, "-v", &repository, "--user", "4711:4711"];
+        let set = ["-e", "RESTIC_REPOSITORY=/repository", "-e", "RESTIC_PASSWORD=x"];
+        let (code, out, err) = run(&[&options[..], &set, &HARDENED, &SMALL].concat(), &[operation]).unwrap();
+        assert_eq!(code, 0, "{operation}: {out}{err}");
+    }
+    // Owners and times of whoever made them apart.
+    let content = |folder: &Path| {
+        let text = list(folder);
+        let of = |line: &str| line.split('\t').skip(4).take(2).collect::<Vec<_>>().join(" ");
+        text.lines().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(content(data.path()), content(target.path()));
+}
+
+/// Files of `bytes` in all: every fifth MiB is random, the others are holes.
+fn large(folder: &Path, bytes: u64) {
+    for (number, name) in (0..4).zip(["a", "b", "c", "d"]) {
+        let path = folder.join(name);
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(bytes / 4).unwrap();
+        for block in (0..(bytes / 4) >> 20).step_by(5) {
+            let content = random_bytes(number << 32 | block, 1 << 20);
+            std::os::unix::fs::FileExt::write_all_at(&file, &content, block << 20).unwrap();
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     }
 }

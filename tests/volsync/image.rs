@@ -12,7 +12,15 @@ fn the_image_is_one_static_program_and_a_link() {
     let of = |template: &str| docker(&["image", "inspect", "-f", template, &image]).unwrap();
     assert_eq!(of("{{.Config.User}}"), "65534:65534");
     assert_eq!(of("{{.Config.Entrypoint}}"), "[/usr/local/bin/volmover]");
-    assert_eq!(of("{{index .Config.Labels \"org.opencontainers.image.title\"}}"), "volmover");
+    for (label, value) in [
+        ("title", "volmover"),
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("licenses", env!("CARGO_PKG_LICENSE")),
+        ("description", env!("CARGO_PKG_DESCRIPTION")),
+    ] {
+        let label = format!("org.opencontainers.image.{label}");
+        assert_eq!(of(&format!("{{{{index .Config.Labels \"{label}\"}}}}")), value, "{label}");
+    }
     let container = docker(&["create", &image]).unwrap();
     let files = std::process::Command::new("sh")
         .args(["-c", &format!("docker export {container} | tar -t")])

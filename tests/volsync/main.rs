@@ -10,20 +10,26 @@
 #![allow(clippy::format_collect, reason = "short texts")]
 #![allow(unreachable_pub, reason = "modules of a binary")]
 
+mod dns;
 mod docker_run;
 mod image;
 mod job;
 mod log;
 mod maintenance;
 mod minio;
+mod original;
 mod peers;
 mod quirks;
 mod rights;
 mod scenarios;
 mod secrets;
+mod shared;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../../examples/cheap_key/swap.rs"]
+mod swap;
+mod switch;
 #[path = "../support/tls.rs"]
 mod tls;
 mod way;

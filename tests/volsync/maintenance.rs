@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use volmover::clock::{Clock, SystemClock};
 use volmover::repository::lock::LockMode;
 
 use crate::job::{Job, Mounted, Security, Store, give, volume_of};
@@ -44,6 +45,7 @@ fn keeps_one(place: &dyn Store) {
     restic.ok(&["forget", "--host", "volsync", "--keep-last", "1"]);
     restic.ok(&["prune"]);
     restic.check();
+    place.hand_over(Security::Default);
     assert!(whole(place, &volume).succeeds().contains(" saved\n"));
     restic.check();
 }
@@ -74,6 +76,7 @@ fn a_live_lock_of_another_is_respected() {
     let other = Mover::open(&place.path()).unwrap();
     let job = whole(&place, &volume).with("MOVER_LOCK_WAIT", "0");
     let held = other.session().locked(LockMode::Exclusive, |_| {
+        place.hand_over(Security::Default);
         let tail = job.fails(11);
         assert!(tail.lines().last().unwrap().contains("lock"), "{tail}");
         Ok((place.count("locks"), place.count("snapshots")))
@@ -82,6 +85,7 @@ fn a_live_lock_of_another_is_respected() {
     // A shared lock stops the prune alone. The retry keeps the snapshot that it finds.
     grow(&volume, 7);
     let held = other.session().locked(LockMode::Shared, |_| {
+        place.hand_over(Security::Default);
         for _ in 0..2 {
             job.fails(11);
         }
@@ -112,7 +116,7 @@ fn a_lock_of_half_an_hour_ago_is_removed() {
 /// An exclusive lock that is 31 minutes old by its own time and by the store's.
 fn old_lock(place: &Mounted) -> std::path::PathBuf {
     let past = Duration::from_mins(31);
-    let clock = PastClock(past);
+    let clock = PastClock(SystemClock::new(), past);
     let holder = Mover::open_at(local(&place.path()), Arc::new(clock)).unwrap();
     let held = holder.session().locked(LockMode::Exclusive, |_| {
         let lock = fs::read_dir(place.path().join("locks")).unwrap().next().unwrap().unwrap().path();
@@ -122,23 +126,24 @@ fn old_lock(place: &Mounted) -> std::path::PathBuf {
     fs::write(&path, stored).unwrap();
     let modified = std::time::SystemTime::now() - past;
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    place.hand_over(Security::Default);
     path
 }
 
 /// The machine's clock, so much earlier.
-struct PastClock(Duration);
+struct PastClock(SystemClock, Duration);
 
-impl volmover::clock::Clock for PastClock {
+impl Clock for PastClock {
     fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::now() - self.0
+        self.0.now() - self.1
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::ZERO
+        self.0.elapsed()
     }
 
     fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
+        self.0.sleep(duration);
     }
 }
 

@@ -63,7 +63,8 @@ impl Minio {
 
     /// A repository in a bucket that may not exist yet.
     pub fn place<'a>(&'a self, path: &'a str) -> InMinio<'a> {
-        InMinio { minio: self, path }
+        // By name: the program in the container finds it by /etc/hosts.
+        InMinio { minio: self, path, host: "localhost" }
     }
 }
 
@@ -71,13 +72,18 @@ impl Minio {
 pub struct InMinio<'a> {
     minio: &'a Minio,
     path: &'a str,
+    host: &'a str,
 }
 
-impl InMinio<'_> {
+impl<'a> InMinio<'a> {
+    /// By another name of the server.
+    pub fn by_name(self, host: &'a str) -> Self {
+        Self { host, ..self }
+    }
+
     fn url(&self) -> String {
         let scheme = if self.minio.is_secure { "https" } else { "http" };
-        // By name: the program in the container finds it by /etc/hosts.
-        format!("s3:{scheme}://localhost:{}/{}", self.minio.port, self.path)
+        format!("s3:{scheme}://{}:{}/{}", self.host, self.minio.port, self.path)
     }
 }
 

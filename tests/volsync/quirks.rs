@@ -4,12 +4,21 @@ use std::fs;
 use std::time::Duration;
 
 use crate::job::{Job, Mounted, Security, Store, volume_of};
+use crate::original::Original;
 use crate::peers::restic;
 use crate::scenarios::{KEEP, saved_listing, volume, volumes_can_be_given};
 use crate::support::listing::{assert_same, list};
 
 fn source(place: &dyn Store, volume: &tempfile::TempDir) -> Job {
     Job::source("backup", volume.path()).on(place).with("FORGET_OPTIONS", KEEP)
+}
+
+/// Damages a file of the repository, which nobody may write to.
+pub fn overwrite(path: &std::path::Path, content: &[u8]) {
+    let modes = |mode| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    modes(0o600);
+    fs::write(path, content).unwrap();
+    modes(0o400);
 }
 
 fn destination(place: &dyn Store) -> (tempfile::TempDir, Job) {
@@ -43,7 +52,9 @@ fn a_missing_repository_is_created_on_restore_loudly() {
     assert!(tail.contains("Fatal: repository does not exist: ") && !place.path().exists(), "{tail}");
     let ran = job.run();
     assert_eq!(ran.code, 0, "{}", ran.log);
-    assert!(ran.log.contains("=== Initialize Dir ===\ncreated restic repository "), "{}", ran.log);
+    // The warning comes by the other stream, so it may stand between them.
+    let (_, after) = ran.log.split_once("=== Initialize Dir ===\n").unwrap_or_else(|| panic!("{}", ran.log));
+    assert!(after.contains("created restic repository "), "{}", ran.log);
     assert!(ran.log.contains("Warning: there was no repository to restore from"), "{}", ran.log);
 }
 
@@ -74,10 +85,10 @@ fn what_fails_is_said_last() {
     if !volumes_can_be_given() {
         return;
     }
-    let place = Mounted::new();
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    source(&place, &volume).succeeds();
     let (_target, job) = destination(&place);
-    fs::create_dir_all(place.path()).unwrap();
-    fs::write(place.path().join("config"), "no config").unwrap();
+    overwrite(&place.path().join("config"), b"no config");
     let tail = job.clone().fails(21);
     assert!(tail.lines().last().unwrap().starts_with("Fatal: "), "{tail}");
     for variable in ["RESTIC_PASSWORD", "RESTIC_REPOSITORY"] {
@@ -123,6 +134,15 @@ fn a_partial_backup_does_not_pile_up_snapshots() {
         assert!(tail.contains("\nFatal: the snapshot is partial: "), "{tail}");
         assert_eq!((place.count("snapshots"), place.count("locks")), (1, 0));
     }
+    // The original adds one at every retry.
+    if let Some(original) = Original::found() {
+        let elsewhere = Mounted::new();
+        let job = source(&elsewhere, &volume);
+        for round in 1..=2 {
+            assert_eq!(original.source(&job).code, 3);
+            assert_eq!(elsewhere.count("snapshots"), round);
+        }
+    }
     let ran = job.with("MOVER_PARTIAL", "accept").run();
     assert_eq!(ran.code, 0, "{}", ran.log);
 }
@@ -142,6 +162,43 @@ fn lost_and_found_is_left_out_at_the_root_alone() {
     job.succeeds();
     assert!(target.path().join("folder/lost+found/kept").exists());
     assert!(!target.path().join("lost+found").exists());
+    fs::create_dir(target.path().join("lost+found")).unwrap();
+    crate::job::give(target.path(), Security::Default.user());
+    job.with("RESTORE_OPTIONS", "--delete").succeeds();
+    assert!(target.path().join("lost+found").exists());
+    // The original leaves it out at every depth, and takes the target's own away.
+    let Some(original) = Original::found() else { return };
+    let elsewhere = Mounted::new();
+    assert_eq!(original.source(&source(&elsewhere, &volume)).code, 0);
+    let job = Job::destination(target.path()).on(&elsewhere).with("RESTORE_OPTIONS", "--delete");
+    let ran = original.restore(&job, "latest");
+    assert_eq!(ran.code, 0, "{}", ran.log);
+    assert!(!target.path().join("lost+found").exists() && !target.path().join("folder/lost+found").exists());
+}
+
+#[test]
+fn a_forget_that_meets_a_lock_does_not_pile_up_snapshots() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    source(&place, &volume).succeeds();
+    let other = crate::support::mover::Mover::open(&place.path()).unwrap();
+    let held = other.session().locked(volmover::repository::lock::LockMode::Shared, |_| {
+        place.hand_over(Security::Default);
+        for _ in 0..2 {
+            source(&place, &volume).succeeds();
+        }
+        assert_eq!(place.count("snapshots"), 1, "equal snapshots of one hour are one");
+        // The original saves, then fails, and its retry does so again.
+        let Some(original) = Original::found() else { return Ok(()) };
+        for round in 2..=3 {
+            let ran = original.source(&source(&place, &volume));
+            assert_eq!((ran.code, place.count("snapshots")), (11, round), "{}", ran.log);
+        }
+        Ok(())
+    });
+    held.unwrap();
 }
 
 #[test]
@@ -182,6 +239,12 @@ fn a_killed_mover_s_lock_does_not_stop_the_next() {
     assert_ne!(mover.finish().code, 0);
     assert_eq!(place.count("locks"), 1, "a killed process cannot give its lock back");
     source(&place, &volume).succeeds();
+    // The original saves, and stumbles over the lock at every forget. A plain process sees that the lock's is gone,
+    // one in another container cannot.
+    let original = Original::found().filter(|_| crate::way::image().is_some());
+    if let Some(original) = original {
+        assert_eq!(original.source(&source(&place, &volume)).code, 11);
+    }
     restic.ok(&["unlock", "--remove-all"]);
     restic.check();
 }

@@ -38,6 +38,7 @@ fn others_restore_all_but_the_owners_and_say_so_once() {
     let expected = of_several_owners(&place);
     for security in [Security::User(0, 0), Security::Default, Security::User(1234, 5678)] {
         let target = volume_of(security.user());
+        place.hand_over(security);
         let ran = Job::destination(target.path()).on(&place).security(security).run();
         assert_eq!(ran.code, 0, "{}", ran.log);
         assert_eq!(ran.log.matches("Warning: ").count(), 1, "{}", ran.log);

@@ -1,9 +1,11 @@
 //! No secret in anything that is seen: the log at every level, failures of each kind, the command line.
 
 use std::fs;
+use std::path::Path;
 
-use crate::job::{Job, Mounted, Security, volume_of};
+use crate::job::{Job, Mounted, Security, open_folder, volume_of};
 use crate::minio::Minio;
+use crate::quirks::overwrite;
 use crate::scenarios::{volume, volumes_can_be_given};
 use crate::support::children::wait_until;
 use crate::way::{Mover, Ran};
@@ -66,7 +68,7 @@ fn failures_of_each_kind_tell_no_secret() {
         &restore.clone().with("RESTIC_REPOSITORY", "/mnt/repository/no").with("MOVER_ON_MISSING", "fail"),
         10,
     );
-    fs::write(place.path().join("config"), "damaged").unwrap();
+    overwrite(&place.path().join("config"), b"damaged");
     says_nothing(&restore, 21);
 }
 
@@ -79,6 +81,51 @@ fn a_store_that_denies_tells_no_secret() {
     let place = minio.place("bucket/app");
     let target = volume_of(Security::Default.user());
     says_nothing(&hushed(Job::destination(target.path()).on(&place)), 23);
+    let doctor = hushed(operations("doctor", target.path()).on(&place)).with("DEBUG_MOVER", "1").run();
+    assert!(doctor.code != 0 && !doctor.log.contains(MARK), "{}", doctor.log);
+}
+
+#[test]
+fn a_store_that_is_not_trusted_tells_no_secret() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let Some(minio) = Minio::start(true) else { return };
+    let target = volume_of(Security::Default.user());
+    let job = Job::destination(target.path()).on(&minio.place("bucket/app")).without("CUSTOM_CA");
+    says_nothing(&hushed(job), 22);
+}
+
+/// A Job of ours, with the program's other operations.
+fn operations(operations: &str, data: &Path) -> Job {
+    Job::source(operations, data).without("FORGET_OPTIONS")
+}
+
+#[test]
+fn reports_and_json_tell_no_secret() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let reports = open_folder();
+    let job =
+        operations("backup snapshots ls stats check verify doctor prune unlock", volume.path()).on(&place);
+    let mut job = hushed(job).mount(reports.path(), "/reports").with("DEBUG_MOVER", "1");
+    job = job.with("MOVER_VERIFY_REPORT", "/reports/verify.json");
+    job = job.with("MOVER_VERIFY_JUNIT", "/reports/verify.xml");
+    for json in ["0", "1"] {
+        let job = job.clone().with("MOVER_JSON", json);
+        assert_hushed(&job.run(), 0);
+        // A condition is broken: the report of a failure.
+        let mut job = job.with("MOVER_VERIFY_MIN_FILES", "1000");
+        job.operations = vec!["verify".to_owned()];
+        let ran = job.run();
+        assert!(ran.code == 25 && !ran.log.contains(MARK), "{}", ran.log);
+        for name in ["verify.json", "verify.xml"] {
+            let text = fs::read_to_string(reports.path().join(name)).unwrap();
+            assert!(!text.is_empty() && !text.contains(MARK), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::job::{Job, open_folder};
 use crate::log::{self, Verdict};
-use crate::support::{is_root, skipped};
+use crate::support::{is_required, is_root, skipped};
 
 const ENTRY: &str = "/mover-restic/entry.sh";
 
@@ -36,8 +36,7 @@ pub static WAY: LazyLock<Way> = LazyLock::new(|| {
         let image = std::env::var("VOLMOVER_IMAGE").unwrap_or_else(|_| import());
         return Way::Engine(image);
     }
-    let required = std::env::var_os("VOLMOVER_REQUIRE_PEERS").is_some_and(|value| value == "1");
-    assert!(!required, "no Docker Engine answers: eval \"$(.ci/engine start FOLDER)\"");
+    assert!(!is_required(), "no Docker Engine answers: eval \"$(.ci/engine start FOLDER)\"");
     skipped("containers: no Docker Engine answers, so movers run as plain processes (.ci/engine starts one)");
     let folder = open_folder();
     fs::copy(env!("CARGO_BIN_EXE_volmover"), folder.path().join("entry.sh")).unwrap();
@@ -77,11 +76,8 @@ fn import() -> String {
     let _ = Command::new("strip").arg(&copy).status();
     fs::create_dir(root.join("mover-restic")).unwrap();
     symlink("/usr/local/bin/volmover", root.join(&ENTRY[1..])).unwrap();
-    let listed = Command::new("ldd").arg(program).output().unwrap();
-    for word in
-        String::from_utf8_lossy(&listed.stdout).split_whitespace().filter(|word| word.starts_with('/'))
-    {
-        place(Path::new(word), word);
+    for library in libraries(Path::new(program)) {
+        place(&library, library.to_str().unwrap());
     }
     let archive = root.join("../").join(format!("{}.tar", root.file_name().unwrap().to_str().unwrap()));
     let made = Command::new("tar")
@@ -122,6 +118,15 @@ impl Ran {
     }
 }
 
+/// What runs in the container of a Job.
+#[derive(Debug, Clone, Copy)]
+pub enum Program<'a> {
+    /// The mover.
+    Mover,
+    /// A program of this machine, in `/data`, with these arguments.
+    Other(&'a Path, &'a [&'a str]),
+}
+
 /// A mover under way. It is killed when it is dropped.
 pub struct Mover {
     child: Child,
@@ -132,11 +137,16 @@ pub struct Mover {
 impl Mover {
     /// Starts a Job.
     pub fn start(job: &Job) -> Self {
+        Self::start_program(job, Program::Mover)
+    }
+
+    /// Starts another program in the container of a Job.
+    pub fn start_program(job: &Job, program: Program<'_>) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("volmover-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
         let (mut command, name) = match &*WAY {
-            Way::Engine(image) => (contained(job, image, &name), Some(name)),
-            Way::Process(folder) => (plain(job, &folder.path().join("entry.sh")), None),
+            Way::Engine(image) => (contained(job, program, image, &name), Some(name)),
+            Way::Process(folder) => (plain(job, program, &folder.path().join("entry.sh")), None),
         };
         let (output, writer) = std::io::pipe().unwrap();
         command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
@@ -187,12 +197,20 @@ fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
 }
 
+/// The path that snapshots record: a plain process has no `/data`.
+pub fn recorded(job: Job, volume: &Path) -> Job {
+    match image() {
+        Some(_) => job,
+        None => job.with("MOVER_PATH", volume.to_str().unwrap()),
+    }
+}
+
 /// Runs a Job to its end.
 pub fn run(job: &Job) -> Ran {
     Mover::start(job).finish()
 }
 
-fn contained(job: &Job, image: &str, name: &str) -> Command {
+fn contained(job: &Job, program: Program<'_>, image: &str, name: &str) -> Command {
     let mut command = Command::new("docker");
     command.args([
         "run",
@@ -205,12 +223,15 @@ fn contained(job: &Job, image: &str, name: &str) -> Command {
         "--tmpfs",
         "/cache:mode=1777",
     ]);
-    command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--entrypoint", ENTRY]);
+    command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
     for capability in job.security.capabilities() {
         command.args(["--cap-add", capability]);
     }
     let (uid, gid) = job.security.user();
     command.args(["--user", &format!("{uid}:{gid}")]);
+    if let Some(group) = job.group {
+        command.args(["--group-add", &group.to_string()]);
+    }
     if job.network {
         command.args(["--network", "host"]);
     } else {
@@ -227,11 +248,30 @@ fn contained(job: &Job, image: &str, name: &str) -> Command {
     for (name, value) in &job.environment {
         command.args(["--env", name]).env(name, value);
     }
-    command.arg(image).args(&job.operations);
+    match program {
+        Program::Mover => command.args(["--entrypoint", ENTRY, image]).args(&job.operations),
+        Program::Other(path, arguments) => {
+            for file in libraries(path).iter().map(PathBuf::as_path).chain([path]) {
+                command.args(["--volume", &format!("{0}:{0}:ro", file.display())]);
+            }
+            command.args(["--workdir", "/data", "--entrypoint"]).arg(path).arg(image).args(arguments)
+        }
+    };
     command
 }
 
-fn plain(job: &Job, program: &Path) -> Command {
+/// The shared libraries of a program, and what loads them.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let listed = Command::new("ldd").arg(program).output().unwrap();
+    let words = String::from_utf8_lossy(&listed.stdout).into_owned();
+    words.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+}
+
+fn plain(job: &Job, program: Program<'_>, entry: &Path) -> Command {
+    let (path, folder) = match program {
+        Program::Mover => (entry, PathBuf::from("/")),
+        Program::Other(path, _) => (path, outside(job, "/data")),
+    };
     let mut command = if is_root() {
         let (uid, gid) = job.security.user();
         let kept: String =
@@ -240,17 +280,21 @@ fn plain(job: &Job, program: &Path) -> Command {
         command.args([
             &format!("--reuid={uid}"),
             &format!("--regid={gid}"),
-            "--clear-groups",
+            &job.group.map_or("--clear-groups".to_owned(), |group| format!("--groups={group}")),
             "--no-new-privs",
         ]);
-        command.args([&format!("--bounding-set=-all{kept}"), "--inh-caps=-all"]).arg(program);
+        command.args([&format!("--bounding-set=-all{kept}"), "--inh-caps=-all"]).arg(path);
         command
     } else {
-        let mut command = Command::new(program);
+        let mut command = Command::new(path);
         command.arg0(ENTRY);
         command
     };
-    command.args(&job.operations).current_dir("/").env_clear().env("PATH", "/usr/bin:/bin");
+    match program {
+        Program::Mover => command.args(&job.operations),
+        Program::Other(_, arguments) => command.args(arguments),
+    };
+    command.current_dir(folder).env_clear().env("PATH", "/usr/bin:/bin");
     command.env("MOVER_PATH", "/data");
     if let Some(secret) = job.mounts.iter().find(|mount| mount.at == "/mnt/mover-config") {
         command.env("MOVER_CONFIG_DIR", &secret.source);

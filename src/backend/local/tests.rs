@@ -1,5 +1,5 @@
 //! The local store on file systems that misbehave: what NFS and `CephFS` do, put under it call by call.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
@@ -353,6 +353,31 @@ fn modes_follow_the_repository() {
             assert_eq!(store.mode(path), folder, "{path} below a root of mode {root:o}");
         }
     }
+}
+
+#[test]
+fn a_new_root_is_shared_as_its_folder_is() {
+    for (above, root) in
+        [(0o755, 0o700), (0o700, 0o700), (0o1777, 0o700), (0o775, 0o770), (0o777, 0o770), (0o2770, 0o2770)]
+    {
+        let store = store();
+        let shared = store.folder.path().join("above");
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(above)).unwrap();
+        LocalBackend::open(&shared.join("new/root"), 1).create().unwrap();
+        for path in ["above/new", "above/new/root", "above/new/root/keys", "above/new/root/data/ff"] {
+            assert_eq!(store.mode(path), root, "{path} below a folder of mode {above:o}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_another_is_making_is_waited_for() {
+    let store = store();
+    store.files.add("make_folder", Errno::ACCESS, 3, Effect::Nothing);
+    store.backend.create().unwrap();
+    store.files.refuse("make_folder", Errno::ACCESS);
+    assert_eq!(store.backend.create().unwrap_err().kind, BackendErrorKind::Denied);
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn with_xml(method: Method, target: &str, body: String) -> Result<Request<Buffer
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
 

@@ -100,7 +100,7 @@ fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
 

@@ -28,6 +28,7 @@ pub(super) fn acquire(
     options: &LockOptions,
     monitor: &dyn Monitor,
     stop: &AtomicBool,
+    meanwhile: &(dyn Fn() + Sync),
 ) -> Result<()> {
     let start = hold.repository().clock().elapsed();
     let mut taking = Taking {
@@ -35,6 +36,7 @@ pub(super) fn acquire(
         options,
         monitor,
         stop,
+        meanwhile,
         start,
         said: None,
         store: StoreTime::Unknown,
@@ -76,6 +78,7 @@ struct Taking<'a> {
     options: &'a LockOptions,
     monitor: &'a dyn Monitor,
     stop: &'a AtomicBool,
+    meanwhile: &'a (dyn Fn() + Sync),
     start: Duration,
     said: Option<Duration>,
     store: StoreTime,
@@ -90,8 +93,11 @@ impl Taking<'_> {
             other => return Ok(other),
         }
         let name = self.hold.write()?;
-        pause(self.hold.repository().clock(), SETTLE, self.stop)?;
-        let found = self.look(Some(&name))?;
+        let found = std::thread::scope(|scope| {
+            scope.spawn(self.meanwhile);
+            pause(self.hold.repository().clock(), SETTLE, self.stop)?;
+            self.look(Some(&name))
+        })?;
         if !matches!(found, Found::Alone) {
             self.hold.withdraw()?;
         }

@@ -9,7 +9,9 @@
 //! B: list ─ write B ─ wait 200 ms ─ list again ─ A is there and conflicts: delete B, …
 //! ```
 //!
-//! Whoever writes second sees the first in its second list, so at most one goes on; both may withdraw.
+//! Whoever writes second sees the first in its second list, so at most one goes on; both may withdraw. What
+//! is read while the lock settles is as good as what is read later, if the second list lets us go on: a
+//! prune that changes anything has listed twice itself, so one of the two lists would have shown the other.
 //! A lock is refreshed every 5 minutes by a thread of its own (a new file, then the old one goes), and is
 //! lost after 22.5 minutes without a refresh, or when its file is gone: then nothing may be deleted or
 //! committed any more, and `Lock::check` says so. An exclusive lock's file is looked at every 30 seconds
@@ -85,11 +87,11 @@ impl Lock {
         monitor: &dyn Monitor,
         stop: &AtomicBool,
     ) -> Result<Self> {
-        Self::acquire_as(repository, mode, options, monitor, stop, &|_| ())
+        Self::acquire_as(repository, mode, options, monitor, stop, &|_| (), &|| ())
     }
 
     /// The same. `held` is given the releaser before the first file is written: whoever ends the process
-    /// while the lock is being taken can remove it as well.
+    /// while the lock is being taken can remove it as well. `meanwhile` runs each time that a lock settles.
     pub fn acquire_as(
         repository: &Arc<Repository>,
         mode: LockMode,
@@ -97,12 +99,13 @@ impl Lock {
         monitor: &dyn Monitor,
         stop: &AtomicBool,
         held: &dyn Fn(Releaser),
+        meanwhile: &(dyn Fn() + Sync),
     ) -> Result<Self> {
         let hold = Arc::new(Hold::new(Arc::clone(repository), options.holder.clone(), mode));
         // From here on every way out drops the lock, and with it what was written.
         let mut lock = Self { hold: Arc::clone(&hold), refresher: None };
         held(lock.releaser());
-        acquire::acquire(&hold, options, monitor, stop)?;
+        acquire::acquire(&hold, options, monitor, stop, meanwhile)?;
         lock.refresher = Some(hold::spawn_refresher(hold, options.refresh)?);
         Ok(lock)
     }

@@ -181,7 +181,7 @@ fn push_number_unless_zero(out: &mut Vec<u8>, before: &[u8], number: u32) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     const FULL: &[u8] = include_bytes!("../../../fixtures/json/snapshot.json");

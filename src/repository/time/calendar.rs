@@ -77,7 +77,7 @@ impl NodeTime {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn time(text: &str) -> NodeTime {

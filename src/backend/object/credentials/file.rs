@@ -55,7 +55,7 @@ fn keys_of(text: &str, profile: &str) -> Option<StaticKeys> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
 

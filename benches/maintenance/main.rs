@@ -1,0 +1,179 @@
+//! Forget and prune: volmover, restic and rustic on equal copies of one repository, taking turns, in one run.
+//!
+//! restic makes 50 snapshots of a changing tree once; every turn of a tool begins with a copy of that, forgets
+//! all but five, prunes, and restic checks what is left. Medians and ratios go to stdout, every single run
+//! into `maintenance.csv`. It fails when volmover leaves a hundredth more or less than restic.
+//! `benches/README.md` says what the columns mean and which variables steer it.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to its caller")]
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use corpus::Corpus;
+use measure::Measured;
+use settings::Settings;
+use tool::{Step, Tool};
+
+#[path = "../whole/corpus.rs"]
+#[allow(dead_code, reason = "nothing is restored here")]
+mod corpus;
+mod history;
+#[path = "../whole/measure.rs"]
+mod measure;
+#[path = "../whole/settings.rs"]
+#[allow(dead_code, reason = "the store is a folder here")]
+mod settings;
+#[path = "../../examples/cheap_key/swap.rs"]
+mod swap;
+#[path = "../whole/table.rs"]
+mod table;
+mod tool;
+
+/// One measured step of one tool in one turn; bytes and files are what the repository holds after it.
+#[derive(Debug, Clone)]
+struct Row {
+    corpus: String,
+    tool: &'static str,
+    turn: usize,
+    step: Step,
+    measured: Measured,
+    stored_bytes: u64,
+    requests: u64,
+}
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let settings = Settings::from_environment()?;
+    let work = tempfile::Builder::new().prefix("volmover-bench-").tempdir_in(&settings.folder)?;
+    let tools = tool::find(&settings.peers);
+    println!("{} runs, work in {}, {} keys", settings.turns, settings.folder.display(), settings.keys());
+    for tool in &tools {
+        println!("  {}: {}", tool.name, tool.version);
+    }
+    let restic =
+        tools.iter().find(|tool| tool.name == "restic").ok_or("without restic there is no history")?;
+    let mut rows = Vec::new();
+    for name in &settings.corpora {
+        let corpus = Corpus::prepare(name, work.path(), &settings.peers)?;
+        let base = work.path().join("base");
+        make_base(&settings, restic, &corpus, work.path(), &base)?;
+        let (bytes, _) = held(&base)?;
+        println!("\n{corpus} · {} snapshots, {:.0} MiB stored", history::SNAPSHOTS, mib(bytes));
+        let mut bench =
+            Bench { work: work.path(), base: &base, restic, failed: Vec::new(), rows: Vec::new() };
+        bench.run(&settings, name, &tools)?;
+        table::print(&bench.rows, &tools);
+        compare(&bench.rows)?;
+        rows.append(&mut bench.rows);
+        fs::remove_dir_all(&base)?;
+    }
+    let csv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("maintenance.csv");
+    table::write_csv(&csv, &rows)?;
+    println!("\nevery run: {}", csv.display());
+    Ok(())
+}
+
+/// The repository of the whole history, from a tree that may be changed.
+fn make_base(settings: &Settings, restic: &Tool, corpus: &Corpus, work: &Path, base: &Path) -> Outcome<()> {
+    let (tree, cache) = (work.join("tree"), work.join("base-cache"));
+    history::copy(&corpus.folder, &tree)?;
+    history::make(restic, &tree, base, &cache, |repository| {
+        if settings.cheap_keys {
+            swap::replace_keys(repository, tool::PASSWORD.as_bytes())?;
+        }
+        Ok(())
+    })?;
+    fs::remove_dir_all(&tree)?;
+    fs::remove_dir_all(&cache)?;
+    corpus.remove()
+}
+
+/// All runs on one history.
+struct Bench<'a> {
+    work: &'a Path,
+    base: &'a Path,
+    restic: &'a Tool,
+    failed: Vec<&'static str>,
+    rows: Vec<Row>,
+}
+
+impl Bench<'_> {
+    /// The tools take turns, and another one begins in each turn.
+    fn run(&mut self, settings: &Settings, corpus: &str, tools: &[Tool]) -> Outcome<()> {
+        for turn in 0..settings.turns {
+            let (later, sooner) = tools.split_at(turn % tools.len().max(1));
+            for tool in sooner.iter().chain(later) {
+                if self.failed.contains(&tool.name) {
+                    continue;
+                }
+                if let Err(error) = self.turn(corpus, tool, turn) {
+                    println!("{}: left out, it failed: {error}", tool.name);
+                    self.failed.push(tool.name);
+                    self.rows.retain(|row| row.tool != tool.name);
+                }
+                for name in ["repository", "cache", "check-cache"] {
+                    let folder = self.path(name);
+                    if folder.exists() {
+                        fs::remove_dir_all(folder)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.work.join(name)
+    }
+
+    fn turn(&mut self, corpus: &str, tool: &Tool, turn: usize) -> Outcome<()> {
+        let (repository, cache) = (self.path("repository"), self.path("cache"));
+        history::copy(self.base, &repository)?;
+        fs::create_dir_all(&cache)?;
+        for step in Step::MEASURED {
+            let measured = measure::run(tool.command(step, &repository, &cache))
+                .map_err(|error| format!("{}: {error}", step.title()))?;
+            let (stored_bytes, requests) = held(&repository)?;
+            let corpus = corpus.to_owned();
+            self.rows.push(Row { corpus, tool: tool.name, turn, step, measured, stored_bytes, requests });
+        }
+        let mut check = self.restic.clean_command();
+        tool::restic_at(&mut check, &repository, &self.path("check-cache"));
+        check.arg("check");
+        measure::run(check).map_err(|error| format!("restic check finds fault: {error}"))?;
+        Ok(())
+    }
+}
+
+/// Bytes and number of all files of a repository.
+fn held(folder: &Path) -> Outcome<(u64, u64)> {
+    let (mut bytes, mut files) = (0, 0);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let status = entry.metadata()?;
+        let (more, others) = if status.is_dir() { held(&entry.path())? } else { (status.len(), 1) };
+        bytes += more;
+        files += others;
+    }
+    Ok((bytes, files))
+}
+
+/// What volmover leaves must not differ from what restic leaves by more than a hundredth.
+fn compare(rows: &[Row]) -> Outcome<()> {
+    let left = |tool: &str| {
+        let pruned = |row: &&Row| row.tool == tool && row.step == Step::Prune;
+        rows.iter().filter(pruned).map(|row| row.stored_bytes).max()
+    };
+    let (Some(ours), Some(restic)) = (left("volmover"), left("restic")) else { return Ok(()) };
+    println!("left by volmover ÷ left by restic: {:.4}", ours as f64 / restic as f64);
+    if ours.abs_diff(restic) * 100 > restic {
+        return Err(format!("volmover leaves {:.1} MiB, restic {:.1} MiB", mib(ours), mib(restic)).into());
+    }
+    Ok(())
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

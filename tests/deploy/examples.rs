@@ -1,0 +1,247 @@
+//! Each example renders, and holds what the system of its seed needs.
+
+use serde_json::{Value, json};
+
+use crate::rendered::{Rendered, built};
+use crate::schema;
+use crate::yaml::at;
+
+const R2: [(&str, &str); 3] = [
+    ("APP", "odoo"),
+    ("VOLSYNC_R2_ENDPOINT", "0123abcd.r2.cloudflarestorage.com"),
+    ("VOLSYNC_R2_BUCKET", "volsync"),
+];
+const MINIO: [(&str, &str); 3] =
+    [("APP", "demo"), ("VOLSYNC_MINIO_URL", "http://10.25.11.3:9000"), ("SOURCE_PVC", "demo-pvc")];
+pub(crate) const NFS: [(&str, &str); 7] = [
+    ("APP", "atuin"),
+    ("VOLSYNC_NAMESPACE", "default"),
+    ("VOLSYNC_NFS_SERVER", "nas.home"),
+    ("VOLSYNC_NFS_PATH", "/mnt/ssdtank/backup"),
+    ("VOLSYNC_UID", "1001"),
+    ("VOLSYNC_GID", "1001"),
+    ("VOLSYNC_CAPACITY", "5Gi"),
+];
+const CEPHFS: [(&str, &str); 5] = [
+    ("APP", "emby"),
+    ("VOLSYNC_NAMESPACE", "default"),
+    ("VOLSYNC_CEPHFS_HANDLE", "volsync"),
+    ("VOLSYNC_CEPHFS_NAME", "cephfs"),
+    ("VOLSYNC_CEPHFS_ROOT", "/volumes/csi/volsync"),
+];
+
+/// All objects are sound, and the two of VolSync name the Secret that there will be.
+fn sound(rendered: &Rendered, source: &str, destination: &str, secret: &str) {
+    let (source, destination) =
+        (rendered.one("ReplicationSource", source), rendered.one("ReplicationDestination", destination));
+    for object in [source, destination] {
+        schema::check(object);
+        assert_eq!(at(object, "/spec/restic/repository"), secret);
+        assert_eq!(at(object, "/spec/restic/copyMethod"), "Snapshot");
+        assert_eq!(at(object, "/spec/restic/cacheStorageClassName"), "openebs-hostpath");
+        let context = &object["spec"]["restic"]["moverSecurityContext"];
+        assert_eq!(
+            (&context["runAsNonRoot"], &context["seccompProfile"]["type"]),
+            (&json!(true), &json!("RuntimeDefault"))
+        );
+    }
+    let same = |pointer: &str| assert_eq!(source.pointer(pointer), destination.pointer(pointer), "{pointer}");
+    same("/spec/restic/moverVolumes");
+    same("/spec/restic/moverSecurityContext");
+    same("/spec/restic/customCA");
+    assert_eq!(at(destination, "/spec/trigger/manual"), "restore-once");
+    let mut targets = rendered.all("ExternalSecret").map(|object| at(object, "/spec/target/name"));
+    assert!(targets.any(|target| target == secret), "{:?}", rendered.names());
+}
+
+fn url(rendered: &Rendered, secret: &str) -> String {
+    at(rendered.one("ExternalSecret", secret), "/spec/target/template/data/RESTIC_REPOSITORY").to_owned()
+}
+
+#[test]
+fn r2() {
+    let Some(rendered) = Rendered::of("r2", &R2) else { return };
+    sound(&rendered, "odoo-backup", "odoo-restore", "odoo-volsync-r2-secret");
+    assert_eq!(
+        url(&rendered, "odoo-volsync-r2-secret"),
+        "s3:https://0123abcd.r2.cloudflarestorage.com/volsync/odoo"
+    );
+    let source = &rendered.one("ReplicationSource", "odoo-backup")["spec"];
+    assert_eq!(
+        (&source["sourcePVC"], &source["trigger"]["schedule"]),
+        (&json!("odoo-data"), &json!("0 */8 * * *"))
+    );
+    let restic = &source["restic"];
+    assert_eq!(restic["retain"], json!({"hourly": 24, "daily": 7}));
+    assert_eq!((&restic["pruneIntervalDays"], &restic["cacheCapacity"]), (&json!(7), &json!("2Gi")));
+    // Each key of the mover's Secret comes from a key of the store.
+    let external = &rendered.one("ExternalSecret", "odoo-volsync-r2-secret")["spec"];
+    for (key, template) in external["target"]["template"]["data"].as_object().unwrap() {
+        let Some(name) =
+            template.as_str().unwrap().strip_prefix("{{ .").and_then(|rest| rest.strip_suffix(" }}"))
+        else {
+            assert!(["RESTIC_REPOSITORY", "AWS_DEFAULT_REGION"].contains(&key.as_str()), "{key}");
+            continue;
+        };
+        let mut mapped = external["data"].as_array().unwrap().iter();
+        let found = mapped.find(|mapped| mapped["secretKey"] == name).unwrap();
+        assert_eq!(
+            (&found["remoteRef"]["key"], &found["remoteRef"]["property"]),
+            (&json!("volsync-r2"), &json!(key))
+        );
+    }
+}
+
+#[test]
+fn minio_with_a_private_authority() {
+    let Some(rendered) = Rendered::of("minio", &MINIO) else { return };
+    sound(&rendered, "demo-backup", "demo-restore", "demo-restic-secret");
+    assert_eq!(url(&rendered, "demo-volsync-secret"), "s3:http://10.25.11.3:9000/volsync/demo");
+    let source = &rendered.one("ReplicationSource", "demo-backup")["spec"];
+    assert_eq!(
+        (&source["sourcePVC"], &source["trigger"]["schedule"]),
+        (&json!("demo-pvc"), &json!("0 2 * * *"))
+    );
+    let restic = &source["restic"];
+    assert_eq!(restic["retain"], json!({"hourly": 24, "daily": 7, "weekly": 4, "monthly": 12}));
+    assert_eq!(restic["volumeSnapshotClassName"], "csi-ceph-block");
+    assert_eq!(restic["customCA"], json!({"configMapName": "private-ca", "key": "ca.crt"}));
+    assert_eq!(restic["moverResources"]["limits"]["memory"], "1Gi");
+    let external = &rendered.one("ExternalSecret", "demo-volsync-secret")["spec"];
+    assert_eq!(external["dataFrom"], json!([{"extract": {"key": "volsync-minio"}}]));
+    // The names of the seed, with values of their own.
+    let more = [("VOLSYNC_BUCKET", "b"), ("VOLSYNC_SNAPSHOTCLASS", "s"), ("BACKUP_SCHEDULE", "5 4 * * *")];
+    let rendered = Rendered::of("minio", &[MINIO.as_slice(), &more].concat()).unwrap();
+    assert_eq!(url(&rendered, "demo-volsync-secret"), "s3:http://10.25.11.3:9000/b/demo");
+    let source = &rendered.one("ReplicationSource", "demo-backup")["spec"];
+    assert_eq!(
+        (&source["trigger"]["schedule"], &source["restic"]["volumeSnapshotClassName"]),
+        (&json!("5 4 * * *"), &json!("s"))
+    );
+}
+
+/// The identity of a volume in a shared repository: one Secret for both directions.
+fn shared(rendered: &Rendered, app: &str, repository: &Value) {
+    sound(rendered, &format!("{app}-src"), &format!("{app}-dst"), &format!("{app}-volsync-secret"));
+    assert_eq!(url(rendered, &format!("{app}-volsync-secret")), "/mnt/repository/restic");
+    let source = &rendered.one("ReplicationSource", &format!("{app}-src"))["spec"];
+    assert_eq!(source["sourcePVC"], format!("{app}-config"));
+    let secret = format!("{app}-mover-config");
+    assert_eq!(
+        source["restic"]["moverVolumes"],
+        json!([
+            {"mountPath": "mover-config", "volumeSource": {"secret": {"secretName": &secret}}},
+            {"mountPath": "repository", "volumeSource": repository},
+        ])
+    );
+    assert_eq!(
+        rendered.one("Secret", &secret)["stringData"],
+        json!({
+            "MOVER_HOST": "{name}.{namespace}", "MOVER_NAME": app, "MOVER_NAMESPACE": "default",
+            "MOVER_FORGET": "off", "MOVER_PRUNE": "off", "MOVER_JITTER": "30s",
+        })
+    );
+    let claim = rendered.one("PersistentVolumeClaim", &format!("{app}-config"));
+    assert_eq!(
+        claim["spec"]["dataSourceRef"],
+        json!({"apiGroup": "volsync.backube", "kind": "ReplicationDestination", "name": format!("{app}-dst")})
+    );
+    assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "5Gi");
+    let kinds =
+        ["ExternalSecret", "PersistentVolumeClaim", "ReplicationDestination", "ReplicationSource", "Secret"];
+    let mut found: Vec<String> =
+        rendered.names().iter().map(|name| name.split('/').next().unwrap().to_owned()).collect();
+    found.sort();
+    assert_eq!(found, kinds, "no admission policy");
+}
+
+#[test]
+fn nfs() {
+    let Some(rendered) = Rendered::of("nfs", &NFS) else { return };
+    shared(&rendered, "atuin", &json!({"nfs": {"server": "nas.home", "path": "/mnt/ssdtank/backup"}}));
+    let source = &rendered.one("ReplicationSource", "atuin-src")["spec"];
+    assert_eq!(source["restic"]["retain"], json!({"hourly": 24, "daily": 10, "weekly": 4}));
+    let context = &source["restic"]["moverSecurityContext"];
+    assert_eq!((&context["runAsUser"], &context["supplementalGroups"]), (&json!(1001), &json!([65534])));
+}
+
+#[test]
+fn cephfs() {
+    let Some(rendered) = Rendered::of("cephfs", &CEPHFS[..2]) else { return };
+    shared(&rendered, "emby", &json!({"persistentVolumeClaim": {"claimName": "volsync-repository"}}));
+    let names =
+        [("VOLSYNC_SOURCE_PVC", "custom"), ("VOLSYNC_STORAGECLASS", "sc"), ("VOLSYNC_SNAPSHOTCLASS", "snap")];
+    let rendered = Rendered::of("cephfs", &[&CEPHFS[..2], &names].concat()).unwrap();
+    let source = &rendered.one("ReplicationSource", "emby-src")["spec"];
+    assert_eq!(source["sourcePVC"], "custom");
+    rendered.one("PersistentVolumeClaim", "custom");
+    assert_eq!(source["restic"]["volumeSnapshotClassName"], "snap");
+}
+
+/// One subvolume in several namespaces.
+#[test]
+fn a_cephfs_volume_in_every_namespace() {
+    for namespace in ["default", "observability"] {
+        let names = [&CEPHFS[2..], &[("VOLSYNC_NAMESPACE", namespace)]].concat();
+        let Some(rendered) = Rendered::of("namespace-cephfs", &names) else { return };
+        let name = format!("volsync-repository-{namespace}");
+        let volume = &rendered.one("PersistentVolume", &name)["spec"];
+        let claim = rendered.one("PersistentVolumeClaim", "volsync-repository");
+        assert_eq!(
+            (&claim["metadata"]["namespace"], &claim["spec"]["volumeName"]),
+            (&json!(namespace), &json!(name))
+        );
+        assert_eq!(volume["claimRef"], json!({"namespace": namespace, "name": "volsync-repository"}));
+        assert_eq!(volume["csi"]["volumeHandle"], format!("volsync-{namespace}"));
+        assert_eq!(volume["csi"]["volumeAttributes"]["rootPath"], "/volumes/csi/volsync");
+        assert_eq!(volume["csi"]["volumeAttributes"]["staticVolume"], "true");
+        for (one, other) in [("accessModes", json!(["ReadWriteMany"])), ("storageClassName", json!(""))] {
+            assert_eq!((&volume[one], &claim["spec"][one]), (&other, &other));
+        }
+        assert_eq!(volume["persistentVolumeReclaimPolicy"], "Retain");
+    }
+}
+
+#[test]
+fn maintenance() {
+    for (example, names, volume) in [
+        (
+            "maintenance-nfs",
+            &NFS[2..4],
+            json!({"name": "repository", "nfs": {"server": "nas.home", "path": "/mnt/ssdtank/backup"}}),
+        ),
+        (
+            "maintenance-cephfs",
+            &CEPHFS[1..],
+            json!({"name": "repository", "persistentVolumeClaim": {"claimName": "volsync-repository"}}),
+        ),
+    ] {
+        let Some(rendered) = Rendered::of(example, names) else { return };
+        let jobs: Vec<&Value> = rendered.all("CronJob").collect();
+        assert_eq!(jobs.len(), 3, "{example}");
+        for job in jobs {
+            let pod = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+            assert_eq!(pod["volumes"][0], volume, "{example}");
+            assert!(pod["securityContext"]["runAsUser"].is_i64(), "{example}");
+        }
+        assert_eq!(url(&rendered, "volsync-maintenance"), "/mnt/repository/restic");
+    }
+}
+
+/// None is forgotten here.
+#[test]
+fn every_example_is_rendered() {
+    let folder = crate::yaml::deploy().join("kustomize/example");
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["cephfs", "maintenance-cephfs", "maintenance-nfs", "minio", "namespace-cephfs", "nfs", "r2"]
+    );
+    for name in &names {
+        assert!(built(name).is_none_or(|text| !text.is_empty()), "{name}");
+    }
+}
