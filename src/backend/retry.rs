@@ -296,6 +296,9 @@ mod tests {
         let warnings = stack.monitor.warnings();
         assert_eq!(warnings.len(), 3);
         assert_eq!(warnings[2], "read memory/keys/a: scripted failure; retry 3 in 4.0 s");
+        let waits = stack.monitor.waits();
+        assert_eq!(waits.len(), 6);
+        assert_eq!(waits[4..], ["retry 3 of read memory/keys/a: scripted failure", ""]);
         assert_eq!(stack.clock.elapsed().as_secs(), 7);
     }
 

@@ -188,10 +188,18 @@ pub fn fatal(error: &Error) -> String {
     format!("{head}…{tail}")
 }
 
+/// What the operation waits for while nothing moves.
+pub(super) fn waiting(status: &Status) -> String {
+    format!("[{}] waiting for {}", format::seconds(status.seconds_elapsed), status.waiting)
+}
+
 /// How far the operation is, as restic says it.
 pub(super) fn status(status: &Status) -> String {
     let s = status;
     let time = format::seconds(s.seconds_elapsed);
+    if s.is_uncounted() && !s.phase.is_empty() {
+        return format!("[{time}] {}", s.phase);
+    }
     let (done, total) = (format::bytes(s.bytes_done), format::bytes(s.bytes_total));
     match s.operation {
         Operation::Backup if s.files_total == 0 => {

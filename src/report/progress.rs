@@ -1,7 +1,8 @@
 //! The text way out on a terminal: the same lines, and a bar at the bottom while an operation runs.
 //!
 //! The bar is drawn on stderr by indicatif; every line is printed with the bar taken away, so neither spoils
-//! the other. It shows the phase, files, bytes, rate, time left and the current item, cut to the width.
+//! the other. It shows the phase, files, bytes, what was added, rate, time left and the current item, or what
+//! the run waits for, cut to the width.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -80,6 +81,10 @@ impl Monitor for ProgressMonitor {
 
     fn working_on(&self, item: &str) {
         self.text.run().set_item(item);
+    }
+
+    fn waiting(&self, what: &str) {
+        self.text.waiting(what);
     }
 
     fn progress(&self) -> &Progress {
@@ -187,9 +192,14 @@ fn draw(bar: &ProgressBar, status: &Status) {
 fn message(status: &Status) -> String {
     let s = status;
     let of = if s.files_total > 0 { format!("/{}", s.files_total) } else { String::new() };
-    let mut parts = vec![format::seconds(s.seconds_elapsed), format!("{}{of} files", s.files_done)];
+    // What else is counted, its phase names.
+    let unit = if s.operation == Operation::Other { "" } else { " files" };
+    let mut parts = vec![format::seconds(s.seconds_elapsed), format!("{}{of}{unit}", s.files_done)];
     if s.bytes_done > 0 || s.bytes_total > 0 {
         parts.push(format!("{}/{}", format::bytes(s.bytes_done), format::bytes(s.bytes_total)));
+        if s.bytes_added > 0 {
+            parts.push(format!("{} added", format::bytes(s.bytes_added)));
+        }
         parts.push(format!("{}/s", format::bytes(s.bytes_per_second)));
     }
     if s.errors > 0 {
@@ -198,7 +208,9 @@ fn message(status: &Status) -> String {
     if s.seconds_remaining > 0 {
         parts.push(format!("{} left", format::seconds(s.seconds_remaining)));
     }
-    if !s.item.is_empty() {
+    if !s.waiting.is_empty() {
+        parts.push(format!("waiting for {}", printable(&s.waiting)));
+    } else if !s.item.is_empty() {
         parts.push(printable(&s.item));
     }
     parts.join("  ")
@@ -288,7 +300,8 @@ mod tests {
 
     #[test]
     fn the_bar_says_how_far_how_fast_and_how_long() {
-        let status = Status {
+        let mut status = Status {
+            operation: Operation::Backup,
             seconds_elapsed: 61,
             seconds_remaining: 30,
             bytes_per_second: 1 << 20,
@@ -296,10 +309,17 @@ mod tests {
             files_done: 3,
             bytes_total: 3 << 20,
             bytes_done: 2 << 20,
+            bytes_added: 1 << 19,
             errors: 1,
+            item: "/data/a".to_owned(),
             ..Status::default()
         };
-        let expected = "1:01  3/10 files  2.000 MiB/3.000 MiB  1.000 MiB/s  1 errors  0:30 left";
-        assert_eq!(message(&status), expected);
+        let figures =
+            "1:01  3/10 files  2.000 MiB/3.000 MiB  512.000 KiB added  1.000 MiB/s  1 errors  0:30 left";
+        assert_eq!(message(&status), format!("{figures}  /data/a"));
+        status.waiting = "the lock of PID 7\non host".to_owned();
+        assert_eq!(message(&status), format!("{figures}  waiting for the lock of PID 7\\non host"));
+        let packs = Status { files_total: 4, files_done: 1, ..Status::default() };
+        assert_eq!(message(&packs), "0:00  1/4");
     }
 }
