@@ -105,8 +105,7 @@ pub struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// What to do next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub next: String,
     /// The line that the run ends with.
     pub line: String,
 }
@@ -257,7 +256,7 @@ impl Failure {
             what: error.what.clone(),
             place: error.place.clone(),
             cause: error.cause.clone(),
-            next: error.next.clone(),
+            next: error.next.clone().unwrap_or_else(|| error.kind.advice().to_owned()),
             line: lines::fatal(error),
         }
     }

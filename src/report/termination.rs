@@ -61,7 +61,7 @@ fn cut(summary: &mut RunSummary, bytes: usize) {
     shorten(&mut summary.object.obj_namespace);
     summary.repository.iter_mut().for_each(shorten);
     if let Some(Failure { what, place, cause, next, line, .. }) = &mut summary.error {
-        [what, line].into_iter().chain(place).chain(cause).chain(next).for_each(shorten);
+        [what, line, next].into_iter().chain(place).chain(cause).for_each(shorten);
     }
     each(summary, |operation| operation.items_failed.clear());
     let room = bytes / 128;
