@@ -53,13 +53,13 @@ fn main() -> ExitCode {
         },
         Err(error) => {
             // What the environment says counts here too.
-            let lookup = Lookup::new(Values::new(), process_environment()).ok();
-            let json = lookup.as_ref().and_then(|lookup| lookup.flag(&MOVER_JSON, false).ok());
-            let outlets = lookup.and_then(|lookup| OutletsConfig::parse(&lookup, &[]).ok());
-            let choice = Choice { json: json.unwrap_or(false), ..plain };
+            let lookup = Lookup::new(Values::new(), process_environment());
+            let lookup =
+                lookup.unwrap_or_else(|_| Lookup::without_directory(Values::new(), process_environment()));
             let call =
                 Call { personality: Personality::Tool, operations: Vec::new(), options: Values::new() };
-            refuse(&choice, &call, outlets.unwrap_or_default(), &error, sinks, clock)
+            let Refused { error, json, outlets, .. } = refused(error, &lookup, &call);
+            refuse(&Choice { json, ..plain }, &call, outlets, &error, sinks, clock)
         }
     }
 }
@@ -73,21 +73,23 @@ struct Refused {
 }
 
 fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Box<Refused>> {
-    let lookup = Lookup::new(call.options.clone(), process_environment()).map_err(|error| Refused {
-        error,
-        json: false,
-        missing: Vec::new(),
-        outlets: OutletsConfig::default(),
+    let lookup = Lookup::new(call.options.clone(), process_environment()).map_err(|error| {
+        let lookup = Lookup::without_directory(call.options.clone(), process_environment());
+        Refused { missing: Vec::new(), ..refused(error, &lookup, call) }
     })?;
     let limits = Limits::of_this_process();
     match Config::parse(&lookup, call.personality, &call.operations, &limits) {
         Ok(config) => Ok((config, lookup.warnings())),
-        Err(error) => Err(Box::new(Refused {
-            error,
-            json: lookup.flag(&MOVER_JSON, false).unwrap_or(false),
-            missing: config::missing(&lookup),
-            outlets: OutletsConfig::parse(&lookup, &call.operations).unwrap_or_default(),
-        })),
+        Err(error) => Err(Box::new(refused(error, &lookup, call))),
+    }
+}
+
+fn refused(error: Error, lookup: &Lookup, call: &Call) -> Refused {
+    Refused {
+        error,
+        json: lookup.flag(&MOVER_JSON, false).unwrap_or(false),
+        missing: config::missing(lookup),
+        outlets: OutletsConfig::parse(lookup, &call.operations).unwrap_or_default(),
     }
 }
 
@@ -139,8 +141,9 @@ fn run(
     finish(&collector, outlets, json, call, outcome)
 }
 
-fn only_answers(operations: &[Operation]) -> bool {
-    !operations.is_empty() && operations.iter().all(|operation| operation.only_answers())
+/// A call that is not understood is summed up too: who waits for the object gets it.
+fn sums_up(operations: &[Operation]) -> bool {
+    operations.is_empty() || operations.iter().any(|operation| operation.sums_up())
 }
 
 fn start(
@@ -184,7 +187,7 @@ fn finish(collector: &Collector, outlets: Outlets, json: bool, call: &Call, outc
     if let Some(warning) = outlets.tell(&summary, DEADLINE) {
         collector.warn(&warning);
     }
-    if json && !only_answers(&call.operations) {
+    if json && sums_up(&call.operations) {
         collector.output(&summary.json());
     }
     match error {

@@ -93,11 +93,11 @@ impl Operation {
         }
     }
 
-    /// Whether it changes nothing and is asked for its output alone, which has a form of its own: a run of such
-    /// operations prints nothing besides.
+    /// Whether the JSON of a run with it ends with the run's summary. What else prints JSON is read by those who
+    /// expect restic's and nothing besides.
     #[must_use]
-    pub fn only_answers(self) -> bool {
-        matches!(self, Self::Snapshots | Self::Stats | Self::Ls | Self::Check | Self::Verify | Self::Doctor)
+    pub fn sums_up(self) -> bool {
+        matches!(self, Self::Backup | Self::Restore | Self::Forget | Self::Prune)
     }
 
     /// What it does, in one line.

@@ -95,11 +95,26 @@ fn bytes(folder: &Path) -> u64 {
 
 #[test]
 fn what_is_asked_for_its_output_is_followed_by_nothing() {
-    let repo = Repo::new();
-    for operations in ["snapshots", "stats", "check", "doctor", "snapshots stats"] {
-        let out = repo.call(operations).with("MOVER_JSON", "1").with("DATA_DIR", "/tmp").ok();
+    let (repo, source, fresh) = (Repo::new(), source(), TempDir::new().unwrap());
+    repo.call("backup").with("DATA_DIR", source.path()).ok();
+    let listing = [
+        "snapshots",
+        "stats",
+        "ls",
+        "check",
+        "verify",
+        "doctor",
+        "unlock",
+        "repair-index",
+        "snapshots stats",
+    ];
+    let calls = listing.map(|operations| repo.call(operations));
+    for call in calls.into_iter().chain([Call::on("init", fresh.path())]) {
+        let out = call.with("MOVER_JSON", "1").with("DATA_DIR", source.path()).ok();
         assert!(!out.contains(r#""message_type":"run""#), "{out}");
     }
+    let failed = repo.call("snapshots").with("MOVER_JSON", "1").with("RESTIC_PASSWORD", "Gehe1m-other").run();
+    assert_eq!((failed.code, failed.out.as_str()), (12, ""));
     let out = repo.call("snapshots").ok();
     assert!(!out.contains('{'), "{out}");
 }
