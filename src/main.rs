@@ -187,6 +187,9 @@ fn finish(collector: &Collector, outlets: Outlets, json: bool, call: &Call, outc
     if let Some(warning) = outlets.tell(&summary, DEADLINE) {
         collector.warn(&warning);
     }
+    for line in summary.text().lines() {
+        tracing::debug!(target: "volmover::run", "{line}");
+    }
     if json && sums_up(&call.operations) {
         collector.output(&summary.json());
     }

@@ -392,3 +392,6 @@ impl fmt::Debug for Collector {
         formatter.write_str("Collector")
     }
 }
+
+#[cfg(test)]
+mod tests;

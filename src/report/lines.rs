@@ -330,6 +330,7 @@ processed 5 files, 3.423 MiB in 0:00";
             bytes_restored: 5000,
             bytes_skipped: 700,
             duration: 0.2,
+            ..RestoreSummary::default()
         };
         let expected = "Summary: Restored 1 / 2 files/dirs (4.883 KiB / 13.672 KiB) in 0:00, \
                         skipped 1 files/dirs 700 B, deleted 1 files/dirs";

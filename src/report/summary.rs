@@ -58,6 +58,8 @@ pub struct BackupSummary {
 /// restored, without what was skipped because it was right already.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct RestoreSummary {
+    /// The whole id of the snapshot, where the caller says it.
+    pub snapshot_id: Option<String>,
     /// Entries to restore.
     pub files_total: u64,
     /// Entries restored.

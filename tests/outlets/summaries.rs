@@ -94,6 +94,30 @@ fn bytes(folder: &Path) -> u64 {
 }
 
 #[test]
+fn a_log_that_is_asked_for_more_has_it_in_words() {
+    let (repo, source) = (Repo::new(), source());
+    let call = repo.call("backup").with("DATA_DIR", source.path()).with("MOVER_NAME", "app");
+    let told = |call: &Call| {
+        let ran = call.run();
+        let lines = ran.err.lines().filter_map(|line| Some(line.split_once("volmover::run: ")?.1.to_owned()));
+        lines.collect::<Vec<String>>()
+    };
+    assert_eq!(told(&call), Vec::<String>::new());
+    let lines = told(&call.with("MOVER_NAMESPACE", "ns").with("DEBUG_MOVER", "1"));
+    assert_eq!(lines[0], "volmover backup of ns/app: done");
+    assert!(lines[1].starts_with("backup: done in 0:0") && lines[1].contains(": 2 files, "), "{lines:?}");
+    let target = TempDir::new().unwrap();
+    let restore = repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", target.path());
+    let told = last(&restore.with("MOVER_JSON", "1").ok());
+    let snapshot = fs::read_dir(repo.path().join("snapshots")).unwrap().next().unwrap().unwrap();
+    let id = snapshot.file_name().into_string().unwrap();
+    assert_eq!(
+        (&told["operations"][0]["restore"]["snapshot_id"], &told["role"]),
+        (&id.into(), &"destination".into())
+    );
+}
+
+#[test]
 fn what_is_asked_for_its_output_is_followed_by_nothing() {
     let (repo, source, fresh) = (Repo::new(), source(), TempDir::new().unwrap());
     repo.call("backup").with("DATA_DIR", source.path()).ok();
