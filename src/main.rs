@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use volmover::cli::{self, Call, CommandLine};
@@ -111,8 +111,7 @@ fn refuse(
     };
     let monitor = report::select(*choice, sinks, Arc::clone(&clock));
     let collector = Collector::new(monitor, clock, about, Box::new(Traffic::default));
-    let outlets = Outlets::new(&outlets);
-    finish(&collector, outlets, choice.json, call, Err(error.clone()))
+    Ending::new(&collector, &outlets, choice.json, call).finish(Some(error), DEADLINE)
 }
 
 fn run(
@@ -136,9 +135,9 @@ fn run(
     let (meter, counted) =
         (Arc::clone(&tally), report::select(choice, Arc::clone(sinks), Arc::clone(&clock)));
     let collector = Collector::new(counted, Arc::clone(&clock), about, Box::new(move || meter.traffic()));
-    let outlets = Outlets::new(&config.outlets);
-    let outcome = start(config, call, warnings, &collector, clock, tally);
-    finish(&collector, outlets, json, call, outcome)
+    let ending = Ending::new(&collector, &config.outlets, json, call);
+    let outcome = start(config, call, warnings, &ending, clock, tally);
+    ending.finish(outcome.err().as_ref(), DEADLINE)
 }
 
 /// A call that is not understood is summed up too: who waits for the object gets it.
@@ -150,11 +149,11 @@ fn start(
     config: &Config,
     call: &Call,
     warnings: &[String],
-    collector: &Arc<Collector>,
+    ending: &Arc<Ending>,
     clock: Arc<dyn Clock>,
     tally: Arc<Tally>,
 ) -> Result<()> {
-    let monitor: Arc<dyn Monitor> = Arc::<Collector>::clone(collector);
+    let monitor: Arc<dyn Monitor> = Arc::<Collector>::clone(&ending.collector);
     let log = report::log::Log {
         monitor: Arc::clone(&monitor),
         clock: Arc::clone(&clock),
@@ -165,6 +164,10 @@ fn start(
         monitor.warn(warning);
     }
     let interruption = Interruption::watch()?;
+    let last = Arc::clone(ending);
+    interruption.at_end(move |error| {
+        let _ = last.finish(Some(error), DEADLINE / 2);
+    });
     let around = Surroundings {
         clock,
         random: Arc::new(SystemRandom),
@@ -179,28 +182,49 @@ fn start(
 /// got before must be read before the cause is said.
 const BEFORE_THE_CAUSE: Duration = Duration::from_millis(50);
 
-/// Tells everybody, and prints the line that an operator reads, last of all.
-fn finish(collector: &Collector, outlets: Outlets, json: bool, call: &Call, outcome: Result<()>) -> ExitCode {
-    let error = outcome.err();
-    collector.close(error.as_ref());
-    let summary = collector.summary();
-    if let Some(warning) = outlets.tell(&summary, DEADLINE) {
-        collector.warn(&warning);
+/// How a run is told when it is over, by itself or because it would not end: once.
+struct Ending {
+    collector: Arc<Collector>,
+    outlets: Mutex<Option<Outlets>>,
+    /// The run's JSON ends with the summary.
+    json: bool,
+    personality: Personality,
+}
+
+impl Ending {
+    fn new(collector: &Arc<Collector>, outlets: &OutletsConfig, json: bool, call: &Call) -> Arc<Self> {
+        Arc::new(Self {
+            collector: Arc::clone(collector),
+            outlets: Mutex::new(Some(Outlets::new(outlets))),
+            json: json && sums_up(&call.operations),
+            personality: call.personality,
+        })
     }
-    for line in summary.text().lines() {
-        tracing::debug!(target: "volmover::run", "{line}");
-    }
-    if json && sums_up(&call.operations) {
-        collector.output(&summary.json());
-    }
-    match error {
-        None => ExitCode::SUCCESS,
-        Some(error) => {
-            if call.personality == Personality::Mover {
-                std::thread::sleep(BEFORE_THE_CAUSE);
+
+    /// Tells everybody, and prints the line that an operator reads, last of all.
+    fn finish(&self, error: Option<&Error>, deadline: Duration) -> ExitCode {
+        let Some(outlets) = self.outlets.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            // Somebody else is at it, and ends the process when it is done.
+            loop {
+                std::thread::park();
             }
-            collector.failed(&error);
-            ExitCode::from(error.kind.exit_code())
+        };
+        self.collector.close(error);
+        let summary = self.collector.summary();
+        if let Some(warning) = outlets.tell(&summary, deadline) {
+            self.collector.warn(&warning);
         }
+        for line in summary.text().lines() {
+            tracing::debug!(target: "volmover::run", "{line}");
+        }
+        if self.json {
+            self.collector.output(&summary.json());
+        }
+        let Some(error) = error else { return ExitCode::SUCCESS };
+        if self.personality == Personality::Mover {
+            std::thread::sleep(BEFORE_THE_CAUSE);
+        }
+        self.collector.failed(error);
+        ExitCode::from(error.kind.exit_code())
     }
 }

@@ -225,6 +225,20 @@ fn nothing_to_do_is_no_failure_and_no_success() {
 }
 
 #[test]
+fn a_way_out_that_hangs_is_left_behind() {
+    let (repo, place) = (Repo::new(), TempDir::new().unwrap());
+    let [pipe, report] = ["pipe", "report"].map(|name| place.path().join(name));
+    // Nobody reads: whoever opens it to write waits for ever.
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let call = repo.call("check").with("MOVER_TERMINATION_LOG", &pipe).with("MOVER_REPORT_FILE", &report);
+    let ran = call.run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let warning = "Warning: this run could not be told to MOVER_TERMINATION_LOG: not done within 5 s\n";
+    assert_eq!(ran.err, warning);
+    assert_eq!(read(&report)["outcome"], "success");
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_a_warning() {
     let repo = Repo::new();
     let call = repo
