@@ -110,7 +110,8 @@ impl Interruption {
         let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner).take();
         let error = self.judge(
             Error::new(ErrorKind::Interrupted, "interrupted")
-                .because(format!("the run did not end within {} s after the signal", GRACE.as_secs())),
+                .because(format!("the run did not end within {} s after the signal", GRACE.as_secs()))
+                .then(ErrorKind::Interrupted.advice()),
         );
         let code = error.kind.exit_code();
         let (done, ended) = std::sync::mpsc::channel();
@@ -154,7 +155,8 @@ mod tests {
             assert_eq!(interruption.end(), i32::from(kind.exit_code()));
             let error = heard.recv().unwrap();
             assert_eq!(error.kind, kind);
-            assert_eq!(error.to_string(), "interrupted: the run did not end within 20 s after the signal");
+            let text = "interrupted: the run did not end within 20 s after the signal. Run it again; ";
+            assert!(error.to_string().starts_with(text), "{error}");
         }
     }
 }
