@@ -11,18 +11,19 @@ use std::path::Path;
 use volmover::clock::{Clock, SystemClock};
 use volmover::random::SystemRandom;
 use volmover::repository::Id;
-use volmover::repository::key::{Effort, KeyError, KeyFile, ScryptCost};
+use volmover::repository::key::{KeyError, KeyFile};
+use volmover::repository::scrypt::ScryptCost;
 
 /// A key file that opens at once, for the master key of `stored`; `None` for another password's.
 pub(crate) fn cheapened(stored: &[u8], password: &[u8]) -> Result<Option<Vec<u8>>, Box<dyn Error>> {
     let stored = KeyFile::decode(stored)?;
-    let master = match stored.open(password, Effort::LEAST) {
+    let master = match stored.open(password, 1) {
         Ok(master) => master,
         Err(KeyError::WrongPassword) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let made_by = (stored.hostname.as_str(), stored.username.as_str());
-    let cost = (ScryptCost::CHEAP, Effort::LEAST);
+    let cost = (ScryptCost::CHEAP, 1);
     let now = SystemClock::new().now();
     Ok(Some(KeyFile::create(password, &master, cost, made_by, now, &SystemRandom)?.encode()))
 }

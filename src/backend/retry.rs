@@ -168,6 +168,10 @@ impl Backend for Retry {
         self.inner.connections()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
         self.run(Request::List, || self.inner.list(kind))
     }
