@@ -83,6 +83,32 @@ impl ErrorKind {
         }
     }
 
+    /// What to do next, where an error says nothing closer to the matter.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Other => "Read the lines before the last one; MOVER_LOG=debug tells more",
+            Self::Usage => "Correct the variable or the option; volmover help OPERATION explains them",
+            Self::Partial => "Look at the warnings for what was left out, mend that and run it again",
+            Self::RepositoryMissing => {
+                "Check the address, and what is mounted there; init creates a repository"
+            }
+            Self::Locked => "Wait for the holder to finish; if it is gone, run unlock",
+            Self::WrongPassword => "Check RESTIC_PASSWORD against the one the repository was made with",
+            Self::NoSpace => "Make the target larger, or make room, and run it again",
+            Self::Damaged => {
+                "Run check with MOVER_CHECK_READ_DATA=1 to see what is damaged, then the repairs it names"
+            }
+            Self::Unreachable => "Check address, name resolution and network, then run doctor",
+            Self::Denied => "Check the credentials and the store's policy, then run doctor",
+            Self::Nothing => "Check DATA_DIR, MOVER_HOST and MOVER_PATH; snapshots lists what there is",
+            Self::Condition => "Read which condition is broken in the lines before; backups may be too old",
+            Self::Interrupted | Self::Terminated => {
+                "Run it again; what is stored is sound and is not sent twice"
+            }
+        }
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn exit_code(self) -> u8 {

@@ -1,4 +1,5 @@
-//! Who and where this process is: host, user, process, container; and the names of users and groups.
+//! Who and where this process is: host, user, process, container; what it took of the machine; and the names
+//! of users and groups.
 //!
 //! Names come from `/etc/passwd` and `/etc/group` as files, because a static binary has no name services.
 //! The host name is the kernel's: what a user calls this host is configuration and not known here.
@@ -41,6 +42,41 @@ impl Holder {
             contained: namespace.as_os_str() != MACHINES_OWN_PIDS,
         }
     }
+}
+
+/// The namespace of the pod that this process runs in; empty outside of Kubernetes.
+#[must_use]
+pub fn pod_namespace() -> String {
+    let file = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    std::fs::read_to_string(file).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// What this process took of the machine so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// The most memory that it ever had in RAM, in bytes; 0 where the kernel does not say.
+    pub peak_memory_bytes: u64,
+    /// CPU time of all its threads, in seconds.
+    pub cpu_seconds: f64,
+}
+
+impl Usage {
+    /// Of this process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Self {
+            peak_memory_bytes: peak_memory(&status).unwrap_or(0),
+            cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
+        }
+    }
+}
+
+/// `VmHWM` of `/proc/self/status`, in bytes.
+fn peak_memory(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Names of users and groups by id.
@@ -88,6 +124,14 @@ fn by_id(file: &str) -> HashMap<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_knows_what_it_took() {
+        assert_eq!(peak_memory("Name:\tx\nVmHWM:\t    2048 kB\nVmRSS: 1 kB\n"), Some(2 << 20));
+        assert_eq!(peak_memory("VmRSS: 1 kB\n"), None);
+        let usage = Usage::of_this_process();
+        assert!(usage.peak_memory_bytes > 1 << 20 && usage.cpu_seconds > 0.0, "{usage:?}");
+    }
 
     #[test]
     fn names_come_from_files() {

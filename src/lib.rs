@@ -17,7 +17,7 @@
 //! A file imports only from lower floors; `tests/architecture.rs` holds that.
 //! ```text
 //! 5  main.rs cli.rs config/ stores.rs signals.rs version.rs      environment → operations → exit code
-//!    sequence.rs volsync.rs
+//!    sequence.rs volsync.rs outlets/
 //! 4  ops/                                                        one verb a file
 //! 3  backup/ restore/ verify/ forget/ prune/ check/ repair/      the pipelines, and what an operation decides
 //! 2  repository/                                                 the restic format: codecs, keys, packs, locks
@@ -26,7 +26,8 @@
 //! ```
 //! `error.rs` is on the ground floor because all floors fail in the same words, and a kind is an exit code in
 //! one place. `stores.rs` alone puts a backend and its decorators together, `sequence.rs` alone turns
-//! configuration into the options of operations.
+//! configuration into the options of operations. A run's end is told by `outlets/`: one summary
+//! (`report/run_summary.rs`), which a monitor around the chosen one collects, leaves by every way that is set.
 //!
 //! # Memory
 //! An index entry takes 48 bytes (`repository/index.rs`), a blob added by the running backup 33 and the spare
@@ -58,6 +59,7 @@ pub mod error;
 pub mod forget;
 pub mod host;
 pub mod ops;
+pub mod outlets;
 pub mod pattern;
 pub mod prune;
 pub mod random;

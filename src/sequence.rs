@@ -100,6 +100,7 @@ pub fn run(
 
 impl Sequence<'_> {
     fn step(&mut self, operation: Operation) -> Result<()> {
+        self.monitor().operation_started(operation.name());
         let done = match operation {
             Operation::Init => self.init(),
             Operation::Backup => self.backup(),
@@ -121,6 +122,7 @@ impl Sequence<'_> {
             Operation::RepairSnapshots => self.repair_snapshots(),
         };
         self.monitor().end();
+        self.monitor().operation_ended(done.as_ref().err());
         done
     }
 
@@ -298,6 +300,7 @@ impl Sequence<'_> {
     }
 
     fn nothing(&self, what: &str, place: &str) -> Result<()> {
+        self.monitor().found_nothing();
         match self.config.run.on_empty {
             Verdict::Accept => Ok(()),
             Verdict::Fail => Err(Error::new(ErrorKind::Nothing, what)

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM: the run is told to stop, and has 20 seconds to do so in order.
 //!
 //! Operations look at the stop flag, make what they have done usable and give their locks back. Should
-//! that hang (a dead store), the process ends anyway, and tries to give the lock back before it does.
+//! that hang (a dead store), the process ends anyway, and tries to give the lock back and to say so before.
 //!
 //! As process 1 of a container the program inherits the orphans of a password command, and collects them once
 //! it has no children of its own.
@@ -10,7 +10,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::WaitOptions;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -21,15 +21,19 @@ use crate::repository::lock::Releaser;
 
 /// How long a run may take to end in order.
 const GRACE: Duration = Duration::from_secs(20);
-/// How long giving the lock back may take after that.
+/// How long giving the lock back and the last words may take after that.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
+/// What is to be said when the run did not end by itself.
+type LastWords = Box<dyn FnOnce(&Error) + Send>;
+
 /// What a signal reaches.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Interruption {
     stop: Arc<AtomicBool>,
     signal: AtomicI32,
     held: Mutex<Option<Releaser>>,
+    last_words: Mutex<Option<LastWords>>,
     adopts: AtomicBool,
 }
 
@@ -50,7 +54,7 @@ impl Interruption {
                 told.signal.store(signal, Ordering::SeqCst);
                 told.stop.store(true, Ordering::SeqCst);
                 std::thread::sleep(GRACE);
-                told.end();
+                std::process::exit(told.end());
             }
         };
         std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
@@ -80,6 +84,11 @@ impl Interruption {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(releaser);
     }
 
+    /// What to say when the grace is over.
+    pub fn at_end(&self, tell: impl FnOnce(&Error) + Send + 'static) {
+        *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
+    }
+
     /// An error as the signal makes it: what was interrupted by SIGTERM was terminated, and a store that is
     /// away is waited for until then.
     #[must_use]
@@ -95,15 +104,59 @@ impl Interruption {
         error
     }
 
-    fn end(&self) {
+    /// Gives back and tells what can be in the time that is left; returns the exit code.
+    fn end(&self) -> i32 {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let error = self.judge(
+            Error::new(ErrorKind::Interrupted, "interrupted")
+                .because(format!("the run did not end within {} s after the signal", GRACE.as_secs()))
+                .then(ErrorKind::Interrupted.advice()),
+        );
+        let code = error.kind.exit_code();
         let (done, ended) = std::sync::mpsc::channel();
+        let released = done.clone();
         std::thread::spawn(move || {
             let _ = held.map(|releaser| releaser.release());
+            let _ = released.send(());
+        });
+        std::thread::spawn(move || {
+            if let Some(tell) = words {
+                tell(&error);
+            }
             let _ = done.send(());
         });
-        let _ = ended.recv_timeout(LAST_WORD);
-        let kind = self.judge(Error::new(ErrorKind::Interrupted, "")).kind;
-        std::process::exit(kind.exit_code().into());
+        let end = Instant::now() + LAST_WORD;
+        for _ in 0..2 {
+            let _ = ended.recv_timeout(end.saturating_duration_since(Instant::now()));
+        }
+        code.into()
+    }
+}
+
+impl std::fmt::Debug for Interruption {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Interruption").field("signal", &self.signal).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn who_does_not_end_by_itself_is_spoken_for() {
+        for (signal, kind) in [(SIGINT, ErrorKind::Interrupted), (SIGTERM, ErrorKind::Terminated)] {
+            let interruption = Interruption::default();
+            interruption.signal.store(signal, Ordering::SeqCst);
+            let (said, heard) = std::sync::mpsc::channel();
+            interruption.at_end(move |error| said.send(error.clone()).unwrap());
+            assert_eq!(interruption.end(), i32::from(kind.exit_code()));
+            let error = heard.recv().unwrap();
+            assert_eq!(error.kind, kind);
+            let text = "interrupted: the run did not end within 20 s after the signal. Run it again; ";
+            assert!(error.to_string().starts_with(text), "{error}");
+        }
     }
 }

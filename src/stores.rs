@@ -5,10 +5,9 @@
 //! ```
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::Backend;
 use crate::backend::dry_run::DryRun;
 use crate::backend::limit::Limit;
 use crate::backend::local::LocalBackend;
@@ -16,6 +15,7 @@ use crate::backend::object::{self, ObjectBackend, ObjectOptions};
 use crate::backend::record::Record;
 use crate::backend::retry::Retry;
 use crate::backend::throttle::Throttle;
+use crate::backend::{Backend, BackendErrorKind};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::network::Network;
@@ -25,6 +25,7 @@ use crate::config::secret::Secret;
 use crate::error::Result;
 use crate::random::Random;
 use crate::report::Monitor;
+use crate::report::run_summary::{Requests, Traffic};
 
 /// What stores get besides the configuration.
 #[derive(Clone)]
@@ -37,6 +38,46 @@ pub struct Surroundings {
     pub monitor: Arc<dyn Monitor>,
     /// Set when the run must end.
     pub stop: Arc<AtomicBool>,
+    /// Where requests are counted.
+    pub tally: Arc<Tally>,
+}
+
+/// What is asked of all stores that a run connects to.
+#[derive(Default)]
+pub struct Tally(Mutex<Vec<Arc<Record>>>);
+
+impl Tally {
+    fn add(&self, store: Arc<dyn Backend>) -> Arc<Record> {
+        let record = Arc::new(Record::new(store));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&record));
+        record
+    }
+
+    /// The sums so far; retries are told to the monitor and not counted here.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let mut traffic = Traffic::default();
+        for record in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let counts = record.counts();
+            traffic.uploaded_bytes += counts.bytes_up;
+            traffic.downloaded_bytes += counts.bytes_down;
+            for (request, outcome, count) in counts.iter() {
+                let (request, outcome) = (request.word(), outcome.map_or("ok", BackendErrorKind::word));
+                let same = |known: &&mut Requests| (known.request, known.outcome) == (request, outcome);
+                match traffic.requests.iter_mut().find(same) {
+                    Some(known) => known.count += count,
+                    None => traffic.requests.push(Requests { request, outcome, count }),
+                }
+            }
+        }
+        traffic
+    }
+}
+
+impl std::fmt::Debug for Tally {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Tally")
+    }
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -56,7 +97,7 @@ pub fn connect(config: &Config, around: &Surroundings) -> Result<Arc<dyn Backend
         store = Arc::new(Throttle::new(store, up, down, Arc::clone(&around.clock), Arc::clone(&around.stop)));
     }
     store = Arc::new(Limit::new(store, connections));
-    store = Arc::new(Record::new(store));
+    store = around.tally.add(store);
     store = Arc::new(Retry::new(
         store,
         Arc::clone(&around.clock),

@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 6] = [
     &["repository"],
     &["backup", "restore", "verify", "forget", "prune", "check", "repair", "rustic"],
     &["ops"],
-    &["cli", "config", "sequence", "signals", "stores", "version", "volsync", "main", "lib"],
+    &["cli", "config", "outlets", "sequence", "signals", "stores", "version", "volsync", "main", "lib"],
 ];
 
 /// Names that are allowed in some files only: the names, and where a path may begin to use them.

@@ -30,6 +30,23 @@ pub enum BackendErrorKind {
     Other,
 }
 
+impl BackendErrorKind {
+    /// The word for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::Denied => "denied",
+            Self::Unreachable => "unreachable",
+            Self::Throttled => "throttled",
+            Self::Damaged => "damaged",
+            Self::Full => "full",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A failed request to a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} {path}: {cause}")]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::pause::Pause;
+use super::record::Request;
 use super::{Backend, BackendError, BackendErrorKind, BackendResult, FileType, Listed};
 use crate::clock::Clock;
 use crate::random::{Random, random_array};
@@ -46,7 +47,7 @@ impl Retry {
         Self { inner, pause: Pause { clock, stop }, random, monitor, contacted: AtomicBool::new(false) }
     }
 
-    fn run<T>(&self, mut request: impl FnMut() -> BackendResult<T>) -> BackendResult<T> {
+    fn run<T>(&self, kind: Request, mut request: impl FnMut() -> BackendResult<T>) -> BackendResult<T> {
         let start = self.pause.clock.elapsed();
         let mut delay = FIRST_DELAY;
         let mut retries = 0_u32;
@@ -69,9 +70,13 @@ impl Retry {
             let jittered = self.jittered(delay);
             let wait = if left.is_zero() { jittered } else { jittered.min(left) };
             self.monitor.warn(&format!("{error}; retry {} in {:.1} s", retries + 1, wait.as_secs_f64()));
-            if !self.pause.wait(wait) {
+            self.monitor.waiting(&format!("retry {} of {error}", retries + 1));
+            let waited = self.pause.wait(wait);
+            self.monitor.waiting("");
+            if !waited {
                 return Err(gave_up(error, retries, spent));
             }
+            self.monitor.retrying(kind.word());
             retries += 1;
             delay = (delay * 2).min(LONGEST_DELAY);
         }
@@ -168,28 +173,28 @@ impl Backend for Retry {
     }
 
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
-        self.run(|| self.inner.list(kind))
+        self.run(Request::List, || self.inner.list(kind))
     }
 
     fn stat(&self, kind: FileType, name: &str) -> BackendResult<u64> {
-        self.run(|| self.inner.stat(kind, name))
+        self.run(Request::Stat, || self.inner.stat(kind, name))
     }
 
     fn read(&self, kind: FileType, name: &str) -> BackendResult<Bytes> {
-        self.run(|| self.inner.read(kind, name))
+        self.run(Request::Read, || self.inner.read(kind, name))
     }
 
     fn read_range(&self, kind: FileType, name: &str, offset: u64, length: usize) -> BackendResult<Bytes> {
-        self.run(|| self.inner.read_range(kind, name, offset, length))
+        self.run(Request::ReadRange, || self.inner.read_range(kind, name, offset, length))
     }
 
     fn write(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {
-        self.run(|| self.inner.write(kind, name, data))
+        self.run(Request::Write, || self.inner.write(kind, name, data))
     }
 
     fn write_new(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {
         let mut tried = false;
-        self.run(|| match self.inner.write_new(kind, name, data) {
+        self.run(Request::WriteNew, || match self.inner.write_new(kind, name, data) {
             Err(exists) if tried && exists.is_exists() => self.accept_own(kind, name, data, exists),
             outcome => {
                 tried = true;
@@ -200,7 +205,7 @@ impl Backend for Retry {
 
     fn delete(&self, kind: FileType, name: &str) -> BackendResult<()> {
         let mut tried = false;
-        self.run(|| match self.inner.delete(kind, name) {
+        self.run(Request::Delete, || match self.inner.delete(kind, name) {
             Err(error) if tried && error.is_not_found() => Ok(()),
             outcome => {
                 tried = true;
@@ -213,7 +218,7 @@ impl Backend for Retry {
         let mut results: Vec<BackendResult<()>> = names.iter().map(|_| Ok(())).collect();
         let mut pending: Vec<usize> = (0..names.len()).collect();
         let mut tried = false;
-        let all_done = self.run(|| {
+        let all_done = self.run(Request::DeleteMany, || {
             let outcome = self.delete_pending(kind, names, &mut pending, &mut results, tried);
             tried = true;
             outcome
@@ -224,7 +229,7 @@ impl Backend for Retry {
     }
 
     fn create(&self) -> BackendResult<()> {
-        self.run(|| self.inner.create())
+        self.run(Request::Create, || self.inner.create())
     }
 }
 
@@ -234,7 +239,6 @@ mod tests {
     use super::*;
     use crate::backend::fault::{Fault, Rule};
     use crate::backend::memory::MemoryBackend;
-    use crate::backend::record::Request;
     use crate::backend::testing::{SameByte, SleepClock};
     use crate::report::record::RecordingMonitor;
 
@@ -296,6 +300,9 @@ mod tests {
         let warnings = stack.monitor.warnings();
         assert_eq!(warnings.len(), 3);
         assert_eq!(warnings[2], "read memory/keys/a: scripted failure; retry 3 in 4.0 s");
+        let waits = stack.monitor.waits();
+        assert_eq!(waits.len(), 6);
+        assert_eq!(waits[4..], ["retry 3 of read memory/keys/a: scripted failure", ""]);
         assert_eq!(stack.clock.elapsed().as_secs(), 7);
     }
 

@@ -115,11 +115,13 @@ fn walk_all(
     step(monitor, "check snapshots, trees and blobs");
     let snapshots = reachability::load_snapshots(repository, &snapshot_ids, findings)?;
     let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
-    reachability::check_trees(repository, &inventory, &roots, threads, findings, stop)?;
+    reachability::check_trees(repository, &inventory, &roots, threads, findings, monitor, stop)?;
     Ok((inventory, snapshots))
 }
 
+/// Each step counts for itself.
 fn step(monitor: &dyn Monitor, name: &str) {
+    monitor.progress().reset();
     monitor.phase(name);
     monitor.line(name);
 }

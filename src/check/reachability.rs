@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use super::findings::{Findings, Kind, cause};
 use super::structure::Inventory;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::Monitor;
 use crate::repository::blob::BlobType;
 use crate::repository::quote::quote;
 use crate::repository::reach::{self, Visitor};
@@ -43,18 +44,21 @@ pub(super) fn check_trees(
     roots: &[Id],
     threads: usize,
     findings: &Findings<'_>,
+    monitor: &dyn Monitor,
     stop: &AtomicBool,
 ) -> Result<()> {
-    reach::walk(repository, &inventory.index, roots, threads, &Visit { inventory, findings }, stop)
+    reach::walk(repository, &inventory.index, roots, threads, &Visit { inventory, findings, monitor }, stop)
 }
 
 struct Visit<'a> {
     inventory: &'a Inventory,
     findings: &'a Findings<'a>,
+    monitor: &'a dyn Monitor,
 }
 
 impl Visitor for Visit<'_> {
     fn tree(&self, id: &Id, tree: &Tree) -> Result<()> {
+        self.monitor.progress().files_done.add(1);
         for node in &tree.nodes {
             for fault in self.faults(node) {
                 let name = String::from_utf8_lossy(&quote(&node.name)).into_owned();

@@ -49,13 +49,19 @@ impl Lookup {
     /// # Errors
     /// A config directory that was named and is not there, or that cannot be read.
     pub fn new(options: Values, environment: Values) -> Result<Self> {
-        let mut lookup = Self { options, environment, directory: Values::new() };
+        let mut lookup = Self::without_directory(options, environment);
         lookup.directory = match lookup.path(&MOVER_CONFIG_DIR) {
             Some(directory) => read_directory(&directory)?
                 .ok_or_else(|| directory_error(&directory, &directory, "it does not exist"))?,
             None => read_directory(Path::new(CONFIG_DIR))?.unwrap_or_default(),
         };
         Ok(lookup)
+    }
+
+    /// The sources without the config directory: for who must be told that it cannot be read.
+    #[must_use]
+    pub fn without_directory(options: Values, environment: Values) -> Self {
+        Self { options, environment, directory: Values::new() }
     }
 
     /// Warnings about `MOVER_*` names that are not in the table, each with the name that may be meant.

@@ -23,6 +23,7 @@ pub mod maintenance;
 mod nearest;
 pub mod network;
 pub mod operation;
+pub mod outlets;
 pub mod password;
 pub mod readme;
 pub mod repository_url;
@@ -42,6 +43,7 @@ use limits::{Limits, MEMORY_MIN};
 use maintenance::Maintenance;
 use network::Network;
 use operation::{Operation, Personality};
+use outlets::OutletsConfig;
 use password::PasswordSource;
 use repository_url::{Location, RepositoryUrl};
 use s3::S3Options;
@@ -89,6 +91,8 @@ pub struct Config {
     pub performance: Performance,
     /// What the run prints.
     pub output: Output,
+    /// Who else is told of it.
+    pub outlets: OutletsConfig,
 }
 
 /// The repository, and how it is opened and written.
@@ -261,6 +265,7 @@ impl Config {
             run: RunConfig::parse(lookup)?,
             performance: Performance::parse(lookup, limits, on_s3)?,
             output: Output::parse(lookup)?,
+            outlets: OutletsConfig::parse(lookup, operations)?,
             repository,
         })
     }
@@ -272,7 +277,7 @@ impl Config {
             PasswordSource::Command(_) | PasswordSource::File(_) => None,
         };
         let proxies = [&self.network.http_proxy, &self.network.https_proxy].into_iter().flatten();
-        password.into_iter().chain(self.s3.secrets()).chain(proxies)
+        password.into_iter().chain(self.s3.secrets()).chain(proxies).chain(self.outlets.secrets())
     }
 }
 

@@ -93,6 +93,13 @@ impl Operation {
         }
     }
 
+    /// Whether the JSON of a run with it ends with the run's summary. What else prints JSON is read by those who
+    /// expect restic's and nothing besides.
+    #[must_use]
+    pub fn sums_up(self) -> bool {
+        matches!(self, Self::Backup | Self::Restore | Self::Forget | Self::Prune)
+    }
+
     /// What it does, in one line.
     #[must_use]
     pub fn about(self) -> &'static str {

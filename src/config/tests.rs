@@ -214,7 +214,7 @@ fn every_kind_of_wrong_value_is_refused() {
 /// Bytes that are no text are refused by every variable that is text, so each of the table is really read.
 #[test]
 fn every_variable_of_the_table_is_read() {
-    const PATHS: [&str; 17] = [
+    const PATHS: [&str; 19] = [
         "RESTIC_REPOSITORY_FILE",
         "RESTIC_PASSWORD_FILE",
         "RESTIC_CACHE_DIR",
@@ -232,6 +232,8 @@ fn every_variable_of_the_table_is_read() {
         "MOVER_VERIFY_SHA256SUMS",
         "MOVER_VERIFY_REPORT",
         "MOVER_VERIFY_JUNIT",
+        "MOVER_TERMINATION_LOG",
+        "MOVER_REPORT_FILE",
     ];
     for variable in ALL {
         let bytes = OsString::from_vec(b"\xff\xfe".to_vec());

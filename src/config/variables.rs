@@ -68,9 +68,9 @@ table! {
     RESTIC_HOST = Variable::one(Group::Selection, "HOST", "restic's name of MOVER_HOST, read after it")
         .option("restic-host").default("volsync").only(&SELECTING);
     MOVER_NAME = Variable::one(Group::Selection, "NAME", "name of the object that this run serves")
-        .option("name").only(&SELECTING);
+        .option("name").default("the host's, without what VolSync adds");
     MOVER_NAMESPACE = Variable::one(Group::Selection, "NAMESPACE", "namespace of that object")
-        .option("namespace").only(&SELECTING);
+        .option("namespace").default("the pod's");
     MOVER_PATH = Variable::one(Group::Selection, "PATH",
         "the absolute path recorded in a snapshot and looked for by selections (*: any)")
         .option("path").default("DATA_DIR, made absolute").only(&SELECTING);
@@ -219,6 +219,11 @@ table! {
         .option("debug").default("off");
     MOVER_TZ = Variable::one(Group::Output, "ZONE", "time zone of snapshot times and of lines")
         .option("tz").default("TZ, else UTC");
+    MOVER_TERMINATION_LOG = Variable::one(Group::Output, "FILE",
+        "where Kubernetes reads why a pod ended: the run's summary as JSON, at most 4096 bytes")
+        .option("termination-log").default("/dev/termination-log where it is and can be written");
+    MOVER_REPORT_FILE = Variable::one(Group::Output, "FILE", "write the run's summary as JSON")
+        .option("report-file");
     RESTIC_PROGRESS_FPS = Variable::one(Group::Output, "N", "how often a second progress is shown")
         .option("progress-fps");
 

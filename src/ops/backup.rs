@@ -195,6 +195,7 @@ fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock, mut known:
         snapshot_id: snapshot_id.map(|id| id.hex()),
         kept_existing: kept.is_some(),
         dry_run: options.dry_run,
+        shrunk,
         parent: parent_short,
         total_duration: duration.as_secs_f64(),
         ..summary(&saved, snapshot.summary.as_ref())

@@ -19,9 +19,9 @@ use crate::forget::policy::Circumstances;
 use crate::forget::policy_file::PolicyFile;
 use crate::forget::{GroupPlan, plan, removed};
 use crate::report::ForgetSummary;
-use crate::repository::Id;
 use crate::repository::lock::{Lock, LockMode};
 use crate::repository::snapshot::Snapshot;
+use crate::repository::{Id, identities};
 use crate::restore::select::{Filter, Selection, select};
 
 /// Snapshots that go between two looks at the lock: one request of a store that deletes in bulk.
@@ -106,6 +106,9 @@ fn locked(session: &Session<'_>, request: &ForgetRequest, lock: &Lock) -> Result
         session.monitor.phase("removing snapshots");
         remove(session, lock, &doomed, &mut summary)?;
     }
+    let gone: BTreeSet<&str> = summary.removed.iter().map(String::as_str).collect();
+    let left = snapshots.iter().filter(|(id, _)| !gone.contains(id.hex().as_str()));
+    session.monitor.surveyed(&identities::survey(left.map(|(_, snapshot)| (snapshot, None))));
     if let (Some(options), false) = (&request.prune, summary.removed.is_empty()) {
         prune_behind(session, options, &snapshots, &summary, lock)?;
     }

@@ -59,8 +59,9 @@ pub fn run(
             let index = repository.load_index()?;
             let memory_bytes = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
             let options = RestoreOptions { memory_bytes, threads: session.limits.threads, ..options };
-            restore::restore(repository, &index, &snapshot, &options, session.monitor, session.stop)
-                .map(Outcome::Restored)
+            let summary =
+                restore::restore(repository, &index, &snapshot, &options, session.monitor, session.stop)?;
+            Ok(Outcome::Restored(RestoreSummary { snapshot_id: Some(id.hex()), ..summary }))
         },
     )
 }

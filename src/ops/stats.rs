@@ -13,10 +13,11 @@ use jiff::tz::TimeZone;
 use super::Session;
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::Id;
+use crate::report::RepositorySummary;
 use crate::repository::index::Index;
 use crate::repository::lock::LockMode;
 use crate::repository::snapshot::Snapshot;
+use crate::repository::{Id, identities};
 use crate::restore::select::{Filter, Selection, select};
 use crate::restore::subtree;
 
@@ -108,6 +109,14 @@ pub struct Whole {
 /// The figures in their form: text or JSON.
 pub fn run(session: &Session<'_>, options: &StatsOptions) -> Result<String> {
     let stats = stats(session, options)?;
+    if options.selection.is_none() && options.subfolder.is_none() && options.filter == Filter::default() {
+        let each = stats.snapshots.iter().map(|one| (&one.snapshot, Some(one.added_bytes)));
+        session.monitor.surveyed(&RepositorySummary {
+            bytes: Some(stats.whole.pack_bytes),
+            unused_bytes: stats.whole.unused.map(|(_, bytes)| bytes),
+            ..identities::survey(each)
+        });
+    }
     Ok(if options.json { form::json(&stats) } else { form::text(&stats, &options.zone) })
 }
 

@@ -22,6 +22,7 @@ pub struct UnlockOptions {
 /// Removes locks, says whose they were, and returns how many went, or would go.
 pub fn run(session: &Session<'_>, options: UnlockOptions) -> Result<u64> {
     let mut names = Vec::new();
+    let (mut live, mut stale) = (0, 0);
     for (name, seen) in survey(&session.repository, &session.locks.holder)? {
         let (goes, what) = match seen {
             Seen::Empty => (options.all, format!("locks/{name}, which is empty")),
@@ -29,8 +30,14 @@ pub fn run(session: &Session<'_>, options: UnlockOptions) -> Result<u64> {
                 let cause = error.cause.unwrap_or(error.what);
                 (options.all, format!("locks/{name}, which cannot be read: {cause}"))
             }
-            Seen::Live(file) => (options.all, format!("a live lock: {}", file.describe())),
-            Seen::Stale(file) => (true, format!("a stale lock: {}", file.describe())),
+            Seen::Live(file) => {
+                live += 1;
+                (options.all, format!("a live lock: {}", file.describe()))
+            }
+            Seen::Stale(file) => {
+                stale += 1;
+                (true, format!("a stale lock: {}", file.describe()))
+            }
         };
         match (goes, options.dry_run) {
             (true, false) => session.monitor.warn(&format!("removing {what}")),
@@ -41,6 +48,7 @@ pub fn run(session: &Session<'_>, options: UnlockOptions) -> Result<u64> {
             names.push(name);
         }
     }
+    session.monitor.locks_found(live, stale);
     if options.dry_run {
         return Ok(names.len() as u64);
     }

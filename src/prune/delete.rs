@@ -36,7 +36,6 @@ pub(super) fn packs(context: &Context<'_>, ids: &[Id]) -> Result<u64> {
 /// How many were deleted, and the first failure.
 fn delete(context: &Context<'_>, kind: FileType, ids: &[Id]) -> Result<(u64, Option<Error>)> {
     let progress = context.monitor.progress();
-    progress.files_done.set(0);
     progress.files_total.set(ids.len() as u64);
     let deleted = AtomicU64::new(0);
     let connections = context.repository.backend().connections();

@@ -56,11 +56,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Monitor, PruneSummary};
+use crate::report::{Monitor, PruneSummary, RepositorySummary};
 use crate::repository::index::Index;
 use crate::repository::lock::Lock;
 use crate::repository::reach::Bits;
-use crate::repository::{Id, Repository, in_parallel};
+use crate::repository::{Id, Repository, identities, in_parallel};
 
 mod commit;
 mod delete;
@@ -140,6 +140,12 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// A step that counts for itself.
+    fn phase(&self, name: &str) {
+        self.monitor.progress().reset();
+        self.monitor.phase(name);
+    }
+
     /// Before anything is committed or deleted: the lock is held, and nobody wants the end.
     fn may_change(&self) -> Result<()> {
         self.go_on()?;
@@ -177,7 +183,7 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let Context { repository, monitor, .. } = context;
     assert!(options.dry_run || options.without.is_empty(), "only a trial leaves snapshots out");
     require_fit(repository, options)?;
-    monitor.phase("loading snapshots and the index");
+    context.phase("loading snapshots and the index");
     let lists = Lists::read(repository)?;
     lists.require(&options.expected)?;
     let stays = |id: &&Id| !options.without.contains(id);
@@ -187,8 +193,12 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     }
     let found =
         find(context, &lists, &snapshots, options).map_err(|error| lists.explain(repository, error))?;
-    let Found { index, files, used, plan } = &found;
+    let Found { index, files, used, plan, survey } = &found;
     let mut summary = PruneSummary { dry_run: options.dry_run, ..plan.summary.clone() };
+    if !options.dry_run {
+        let (bytes, unused_bytes) = (Some(summary.bytes_remaining), Some(summary.bytes_unused_after));
+        monitor.surveyed(&RepositorySummary { bytes, unused_bytes, ..survey.clone() });
+    }
     let rewriting = files.rewriting(index, plan);
     if options.dry_run || (plan.changes_nothing() && rewriting.is_empty()) {
         return Ok(summary);
@@ -199,7 +209,7 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     context.may_change()?;
     let by_pack = index.by_pack();
     let repacked = repack::repack(context, &by_pack, plan, options)?;
-    monitor.phase("writing the index");
+    context.phase("writing the index");
     let written = commit::write(context, &by_pack, files, plan, &rewriting, repacked.unindexed)?;
     let new_indexes = [repacked.indexes, written].concat();
     let proof = Proof {
@@ -218,9 +228,9 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     summary.guard_requests = 2 * lists::LISTS + new_indexes.len() as u64;
     summary.index_files_written = new_indexes.len() as u64;
     summary.packs_written = repacked.packs.len() as u64;
-    monitor.phase("deleting old index files");
+    context.phase("deleting old index files");
     summary.index_files_deleted = delete::indexes(context, &rewriting)?;
-    monitor.phase("deleting old packs");
+    context.phase("deleting old packs");
     summary.packs_deleted = delete::packs(context, &plan.obsolete(index))?;
     Ok(summary)
 }
@@ -231,20 +241,24 @@ struct Found {
     files: IndexFiles,
     used: Bits,
     plan: Plan,
+    survey: RepositorySummary,
 }
 
 fn find(context: &Context<'_>, lists: &Lists, snapshots: &[Id], options: &Options) -> Result<Found> {
-    let Context { repository, monitor, .. } = context;
+    let repository = context.repository;
     let (index, files) = IndexFiles::load(repository, lists.indexes.clone())?;
-    let roots = in_parallel(snapshots, repository.backend().connections(), |id| {
+    let kept = in_parallel(snapshots, repository.backend().connections(), |id| {
         context.go_on()?;
-        Ok(repository.snapshot(id)?.tree)
+        repository.snapshot(id)
     })?;
-    monitor.phase("finding data that is in use");
+    let roots: Vec<Id> = kept.iter().map(|snapshot| snapshot.tree).collect();
+    let survey = identities::survey(kept.iter().map(|snapshot| (snapshot, None)));
+    drop(kept);
+    context.phase("finding data that is in use");
     let used = mark::mark(context, &index, &roots)?;
-    monitor.phase("choosing packs");
+    context.phase("choosing packs");
     let plan = plan::plan(&index, &used, lists, options, repository.config().version)?;
-    Ok(Found { index, files, used, plan })
+    Ok(Found { index, files, used, plan, survey })
 }
 
 /// No snapshots: either nothing is there, or the list is wrong, or somebody removed all of them. The last two

@@ -90,9 +90,8 @@ pub(super) fn repack(
     let work = Work::measure(by_pack, plan);
     let buffer_bytes = options.pack_bytes + Sealer::bound(work.longest_bytes) + HEADER_ROOM_BYTES;
     let workers = workers(context, by_pack, work.worker_bytes(buffer_bytes))?;
-    context.monitor.phase("repacking packs");
+    context.phase("repacking packs");
     let progress = context.monitor.progress();
-    progress.files_done.set(0);
     progress.files_total.set((work.trees.len() + work.data.len()) as u64);
     let since = context.repository.clock().elapsed();
     let repack = Repack {

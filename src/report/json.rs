@@ -200,6 +200,7 @@ mod tests {
             bytes_restored: 5000,
             bytes_skipped: 700,
             duration: 0.7,
+            ..RestoreSummary::default()
         };
         let expected = r#"{"message_type":"summary","total_files":2,"files_restored":1,"files_skipped":1,"files_deleted":1,"total_bytes":14000,"bytes_restored":5000,"bytes_skipped":700}"#;
         assert_eq!(restore_line(&half), expected);

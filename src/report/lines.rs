@@ -188,10 +188,18 @@ pub fn fatal(error: &Error) -> String {
     format!("{head}…{tail}")
 }
 
+/// What the operation waits for while nothing moves.
+pub(super) fn waiting(status: &Status) -> String {
+    format!("[{}] waiting for {}", format::seconds(status.seconds_elapsed), status.waiting)
+}
+
 /// How far the operation is, as restic says it.
 pub(super) fn status(status: &Status) -> String {
     let s = status;
     let time = format::seconds(s.seconds_elapsed);
+    if s.is_uncounted() && !s.phase.is_empty() {
+        return format!("[{time}] {}", s.phase);
+    }
     let (done, total) = (format::bytes(s.bytes_done), format::bytes(s.bytes_total));
     match s.operation {
         Operation::Backup if s.files_total == 0 => {
@@ -322,6 +330,7 @@ processed 5 files, 3.423 MiB in 0:00";
             bytes_restored: 5000,
             bytes_skipped: 700,
             duration: 0.2,
+            ..RestoreSummary::default()
         };
         let expected = "Summary: Restored 1 / 2 files/dirs (4.883 KiB / 13.672 KiB) in 0:00, \
                         skipped 1 files/dirs 700 B, deleted 1 files/dirs";

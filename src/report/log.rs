@@ -62,14 +62,18 @@ impl Log {
         event.record(&mut fields);
         let (time, level) = (self.clock.now(), metadata.level());
         let Fields { message, rest } = fields;
-        let mut text = format!("{time:.3} {level:>5} {}: {message}{rest}", metadata.target());
-        for secret in self.secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
-            if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), "***");
-            }
-        }
-        text
+        blotted(format!("{time:.3} {level:>5} {}: {message}{rest}", metadata.target()), &self.secrets)
     }
+}
+
+/// The text with every secret blotted out that is long enough.
+pub(super) fn blotted(mut text: String, secrets: &[Zeroizing<String>]) -> String {
+    for secret in secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
+        if text.contains(secret.as_str()) {
+            text = text.replace(secret.as_str(), "***");
+        }
+    }
+    text
 }
 
 impl<S: Subscriber> Layer<S> for Log {

@@ -2,7 +2,8 @@
 //!
 //! Pipelines count into `Progress` (atomics, cheap enough for every file) and hand lines, warnings and
 //! per-item failures to the `Monitor`; operations hand it their summaries. `select` chooses the way out:
-//! `text` (restic's lines), `json` (restic's JSON lines) or `progress` (text and a bar on a terminal).
+//! `text` (restic's lines), `json` (restic's JSON lines) or `progress` (text and a bar on a terminal); a
+//! `Collector` around it remembers all of it as one `RunSummary`, from which everything else is made.
 //! Nothing here decides anything, nothing here may hold a secret, and nobody else prints.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::clock::Clock;
 use crate::error::Error;
 
+pub mod collector;
 pub mod format;
 pub(crate) mod go_json;
 pub mod json;
@@ -19,17 +21,24 @@ pub mod log;
 pub mod progress;
 pub mod record;
 mod run;
+pub mod run_summary;
 pub mod sink;
 pub mod summary;
 pub mod table;
+pub mod termination;
 pub mod text;
 mod ticker;
 
+pub use collector::Collector;
 pub use json::JsonMonitor;
 pub use progress::ProgressMonitor;
 pub use record::{RecordingMonitor, SilentMonitor};
+pub use run_summary::RunSummary;
 pub use sink::Sinks;
-pub use summary::{BackupSummary, CheckSummary, ForgetSummary, InitSummary, PruneSummary, RestoreSummary};
+pub use summary::{
+    BackupSummary, CheckSummary, ForgetSummary, IdentitySummary, InitSummary, PruneSummary,
+    RepositorySummary, RestoreSummary,
+};
 pub use text::TextMonitor;
 
 /// A count that many threads add to.
@@ -146,6 +155,23 @@ pub trait Monitor: Send + Sync {
     fn pruned(&self, _summary: &PruneSummary) {}
     /// A forget is done.
     fn forgotten(&self, _summary: &ForgetSummary) {}
+
+    /// An operation of the run starts, by its name on the command line.
+    fn operation_started(&self, _name: &'static str) {}
+    /// It is over, with or without an error.
+    fn operation_ended(&self, _error: Option<&Error>) {}
+    /// There is nothing to back up, or nothing to restore.
+    fn found_nothing(&self) {}
+    /// The operation is told to do nothing.
+    fn skipped(&self) {}
+    /// Locks of others that were found, by whether their holders live.
+    fn locks_found(&self, _live: u64, _stale: u64) {}
+    /// A request failed for now and is made again: `request` is its word in metrics.
+    fn retrying(&self, _request: &'static str) {}
+    /// What the run waits for, for a progress display; empty: for nothing any more.
+    fn waiting(&self, _what: &str) {}
+    /// What an operation learned of the repository.
+    fn surveyed(&self, _repository: &RepositorySummary) {}
     /// The run failed. Call it once and last: it prints the line that an operator reads.
     fn failed(&self, _error: &Error) {}
 }

@@ -1,7 +1,8 @@
 //! The text way out on a terminal: the same lines, and a bar at the bottom while an operation runs.
 //!
 //! The bar is drawn on stderr by indicatif; every line is printed with the bar taken away, so neither spoils
-//! the other. It shows the phase, files, bytes, rate, time left and the current item, cut to the width.
+//! the other. It shows the phase, files, bytes, rate, time left, what was added and the current item, or what
+//! the run waits for, cut to the width: of eighty columns the figures leave a few for a name.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -82,6 +83,10 @@ impl Monitor for ProgressMonitor {
         self.text.run().set_item(item);
     }
 
+    fn waiting(&self, what: &str) {
+        self.text.waiting(what);
+    }
+
     fn progress(&self) -> &Progress {
         self.text.progress()
     }
@@ -90,7 +95,7 @@ impl Monitor for ProgressMonitor {
         self.end();
         self.text.begin(operation);
         let bar = ProgressBar::with_draw_target(Some(0), (self.target)());
-        if let Ok(style) = ProgressStyle::with_template("{prefix}[{bar:24}] {wide_msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix}[{bar:10}] {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
         let (run, drawn) = (Arc::clone(self.text.run()), bar.clone());
@@ -187,10 +192,12 @@ fn draw(bar: &ProgressBar, status: &Status) {
 fn message(status: &Status) -> String {
     let s = status;
     let of = if s.files_total > 0 { format!("/{}", s.files_total) } else { String::new() };
-    let mut parts = vec![format::seconds(s.seconds_elapsed), format!("{}{of} files", s.files_done)];
+    // What else is counted, its phase names.
+    let unit = if s.operation == Operation::Other { "" } else { " files" };
+    let mut parts = vec![format::seconds(s.seconds_elapsed), format!("{}{of}{unit}", s.files_done)];
     if s.bytes_done > 0 || s.bytes_total > 0 {
-        parts.push(format!("{}/{}", format::bytes(s.bytes_done), format::bytes(s.bytes_total)));
-        parts.push(format!("{}/s", format::bytes(s.bytes_per_second)));
+        parts.push(share(s.bytes_done, s.bytes_total));
+        parts.push(format!("{}/s", brief(s.bytes_per_second)));
     }
     if s.errors > 0 {
         parts.push(format!("{} errors", s.errors));
@@ -198,10 +205,36 @@ fn message(status: &Status) -> String {
     if s.seconds_remaining > 0 {
         parts.push(format!("{} left", format::seconds(s.seconds_remaining)));
     }
-    if !s.item.is_empty() {
+    if s.bytes_added > 0 {
+        parts.push(format!("+{}", brief(s.bytes_added)));
+    }
+    if !s.waiting.is_empty() {
+        parts.push(format!("waiting for {}", printable(&s.waiting)));
+    } else if !s.item.is_empty() {
         parts.push(printable(&s.item));
     }
     parts.join("  ")
+}
+
+/// A size with one digit of its fraction: `3.4 MiB`.
+fn brief(bytes: u64) -> String {
+    let text = format::bytes(bytes);
+    match text
+        .split_once('.')
+        .and_then(|(whole, rest)| Some((whole, rest.get(..1)?, rest.split_once(' ')?.1)))
+    {
+        Some((whole, tenths, unit)) => format!("{whole}.{tenths} {unit}"),
+        None => text,
+    }
+}
+
+/// `3.4/7.0 MiB`; where the units differ, both stand there.
+fn share(done: u64, total: u64) -> String {
+    let (done, total) = (brief(done), brief(total));
+    match (done.split_once(' '), total.split_once(' ')) {
+        (Some((number, one)), Some((_, other))) if one == other => format!("{number}/{total}"),
+        _ => format!("{done}/{total}"),
+    }
 }
 
 #[cfg(test)]
@@ -275,7 +308,7 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(20), "{}", screen.text());
             std::thread::sleep(Duration::from_millis(1));
         }
-        let bar = "reading [============>           ] 0:00  2/4 files  /data/a\\nb";
+        let bar = "reading [=====>    ] 0:00  2/4 files  /data/a\\nb";
         assert!(screen.text().contains(bar), "{}", screen.text());
         monitor.warn("odd");
         assert!(screen.text().contains("<clear>Warning: odd\nreading ["), "{}", screen.text());
@@ -288,7 +321,8 @@ mod tests {
 
     #[test]
     fn the_bar_says_how_far_how_fast_and_how_long() {
-        let status = Status {
+        let mut status = Status {
+            operation: Operation::Backup,
             seconds_elapsed: 61,
             seconds_remaining: 30,
             bytes_per_second: 1 << 20,
@@ -296,10 +330,18 @@ mod tests {
             files_done: 3,
             bytes_total: 3 << 20,
             bytes_done: 2 << 20,
+            bytes_added: 1 << 19,
             errors: 1,
+            item: "/data/a".to_owned(),
             ..Status::default()
         };
-        let expected = "1:01  3/10 files  2.000 MiB/3.000 MiB  1.000 MiB/s  1 errors  0:30 left";
-        assert_eq!(message(&status), expected);
+        let figures = "1:01  3/10 files  2.0/3.0 MiB  1.0 MiB/s  1 errors  0:30 left  +512.0 KiB";
+        assert_eq!(message(&status), format!("{figures}  /data/a"));
+        status.waiting = "the lock of PID 7\non host".to_owned();
+        assert_eq!(message(&status), format!("{figures}  waiting for the lock of PID 7\\non host"));
+        let packs = Status { files_total: 4, files_done: 1, ..Status::default() };
+        assert_eq!(message(&packs), "0:00  1/4");
+        assert_eq!((share(999, 5 << 20), share(0, 0)), ("999 B/5.0 MiB".to_owned(), "0/0 B".to_owned()));
+        assert_eq!((brief(3_588_934), brief(1_048_575)), ("3.4 MiB".to_owned(), "1023.9 KiB".to_owned()));
     }
 }

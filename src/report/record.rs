@@ -49,6 +49,7 @@ pub struct RecordingMonitor {
     warnings: Mutex<Vec<String>>,
     failures: Mutex<Vec<ItemFailure>>,
     phases: Mutex<Vec<String>>,
+    waits: Mutex<Vec<String>>,
     initialized: Mutex<Vec<InitSummary>>,
     backups: Mutex<Vec<BackupSummary>>,
     restores: Mutex<Vec<RestoreSummary>>,
@@ -113,6 +114,12 @@ impl RecordingMonitor {
         lock(&self.forgets).clone()
     }
 
+    /// What was waited for; empty where a wait ended.
+    #[must_use]
+    pub fn waits(&self) -> Vec<String> {
+        lock(&self.waits).clone()
+    }
+
     /// The prunes done.
     #[must_use]
     pub fn prune_summaries(&self) -> Vec<PruneSummary> {
@@ -173,6 +180,10 @@ impl Monitor for RecordingMonitor {
 
     fn forgotten(&self, summary: &ForgetSummary) {
         lock(&self.forgets).push(summary.clone());
+    }
+
+    fn waiting(&self, what: &str) {
+        lock(&self.waits).push(what.to_owned());
     }
 
     fn pruned(&self, summary: &PruneSummary) {

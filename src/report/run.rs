@@ -2,8 +2,10 @@
 //!
 //! `Run` is shared between a monitor and its ticker: the counts, the clock's start, the phase and the item.
 //! `Status` is the copy that is shown. Setting the item never waits: a busy display misses a name.
+//! Of many threads each may wait for something else: who waits longest is shown.
 
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::{Choice, Operation, Progress, lock};
@@ -15,6 +17,7 @@ pub(super) struct Run {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     item: Mutex<String>,
+    waits: Mutex<Vec<(ThreadId, String)>>,
 }
 
 #[derive(Default)]
@@ -36,9 +39,12 @@ pub(super) struct Status {
     pub(super) files_done: u64,
     pub(super) bytes_total: u64,
     pub(super) bytes_done: u64,
+    pub(super) bytes_added: u64,
     pub(super) errors: u64,
     pub(super) phase: String,
     pub(super) item: String,
+    /// Empty: for nothing.
+    pub(super) waiting: String,
 }
 
 impl Run {
@@ -49,6 +55,7 @@ impl Run {
             clock,
             state: Mutex::new(state),
             item: Mutex::default(),
+            waits: Mutex::default(),
         })
     }
 
@@ -65,6 +72,17 @@ impl Run {
     pub(super) fn set_item(&self, item: &str) {
         if let Ok(mut current) = self.item.try_lock() {
             item.clone_into(&mut current);
+        }
+    }
+
+    /// What this thread waits for; empty: for nothing any more.
+    pub(super) fn set_waiting(&self, what: &str) {
+        let own = std::thread::current().id();
+        let mut waits = lock(&self.waits);
+        match waits.iter_mut().find(|(thread, _)| *thread == own) {
+            Some((_, known)) if !what.is_empty() => what.clone_into(known),
+            None if !what.is_empty() => waits.push((own, what.to_owned())),
+            _ => waits.retain(|(thread, _)| *thread != own),
         }
     }
 
@@ -86,17 +104,25 @@ impl Run {
             files_done: progress.files_done.value(),
             bytes_total: total,
             bytes_done: done,
+            bytes_added: progress.bytes_added.value(),
             errors: progress.errors.value(),
             phase: state.phase.clone(),
             item: lock(&self.item).clone(),
+            waiting: lock(&self.waits).first().map(|(_, what)| what.clone()).unwrap_or_default(),
         }
     }
 }
 
 impl Status {
     /// What moves: two moments with equal counts need one line only.
-    pub(super) fn counts(&self) -> [u64; 5] {
-        [self.files_total, self.files_done, self.bytes_total, self.bytes_done, self.errors]
+    pub(super) fn counts(&self) -> [u64; 6] {
+        let Self { files_total, files_done, bytes_total, bytes_done, bytes_added, errors, .. } = self;
+        [*files_total, *files_done, *bytes_total, *bytes_done, *bytes_added, *errors]
+    }
+
+    /// Nothing is counted yet, or nothing in this phase: its name alone says what goes on.
+    pub(super) fn is_uncounted(&self) -> bool {
+        self.counts() == [0; 6]
     }
 }
 
@@ -151,6 +177,21 @@ mod tests {
         assert_eq!((status.seconds_elapsed, status.seconds_remaining, status.bytes_per_second), (5, 16, 45));
         run.begin(Operation::Restore);
         assert_eq!(run.status(), Status { operation: Operation::Restore, ..Status::default() });
+    }
+
+    #[test]
+    fn of_many_who_wait_the_first_is_shown() {
+        let run = Run::new(Arc::new(HandClock::default()));
+        run.set_waiting("");
+        run.set_waiting("one");
+        std::thread::scope(|scope| {
+            scope.spawn(|| run.set_waiting("two"));
+        });
+        assert_eq!(run.status().waiting, "one");
+        run.set_waiting("another");
+        assert_eq!(run.status().waiting, "another");
+        run.set_waiting("");
+        assert_eq!(run.status().waiting, "two");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! Ids are hex text and times are RFC 3339 text, since this floor knows no repository. The meaning of each
 //! figure is restic's. Nothing here may hold a secret: locations come without any password.
 
+use serde::Serialize;
+
 /// What a backup did. Counts of files and directories leave the root out.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct BackupSummary {
     /// The first 8 hex digits of the snapshot that was compared with.
     pub parent: Option<String>,
@@ -48,12 +50,16 @@ pub struct BackupSummary {
     pub ignored: u64,
     /// Items that could not be read.
     pub errors: u64,
+    /// The source shrank by more than `MOVER_MAX_SHRINK` against the parent.
+    pub shrunk: bool,
 }
 
 /// What a restore did. Files are entries of every kind, directories too; the totals are of what had to be
 /// restored, without what was skipped because it was right already.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct RestoreSummary {
+    /// The whole id of the snapshot, where the caller says it.
+    pub snapshot_id: Option<String>,
     /// Entries to restore.
     pub files_total: u64,
     /// Entries restored.
@@ -73,7 +79,7 @@ pub struct RestoreSummary {
 }
 
 /// What a prune did, or would do. Bytes are as stored; blobs that are stored several times count each time.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PruneSummary {
     /// Nothing was changed: the figures say what would be.
     pub dry_run: bool,
@@ -172,4 +178,31 @@ pub struct CheckSummary {
     pub packs_gone: bool,
     /// Prune would tidy up.
     pub suggest_prune: bool,
+}
+
+/// What is known of a repository as a whole, or of those snapshots of it that an operation looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct RepositorySummary {
+    /// Snapshots of any identity.
+    pub snapshots: u64,
+    /// Bytes of the pack files; `None` where nobody counted.
+    pub bytes: Option<u64>,
+    /// Bytes of blobs that no snapshot needs; `None` where nobody counted.
+    pub unused_bytes: Option<u64>,
+    /// By host and path.
+    #[serde(skip)]
+    pub identities: Vec<IdentitySummary>,
+}
+
+/// The snapshots of one host and path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IdentitySummary {
+    /// `host:path`, further paths after commas.
+    pub identity: String,
+    /// How many.
+    pub snapshots: u64,
+    /// What they added to the older ones of the repository, as stored; `None` where nobody counted.
+    pub stored_bytes: Option<u64>,
+    /// When the newest was made, in seconds after 1970.
+    pub last_snapshot_seconds: i64,
 }

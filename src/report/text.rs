@@ -1,13 +1,13 @@
 //! The text way out: restic's lines on stdout; warnings, failures and progress on stderr.
 //!
-//! Progress is one line at an interval, and none while nothing moves. On a terminal `ProgressMonitor`
-//! draws a bar around this monitor, which then shows no progress of its own.
+//! Progress is one line at an interval; while nothing moves there is none but what the run waits for, once.
+//! On a terminal `ProgressMonitor` draws a bar around this monitor, which then shows no progress of its own.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::run::Run;
+use super::run::{Run, Status};
 use super::sink::Sinks;
 use super::ticker::Ticker;
 use super::{
@@ -37,11 +37,29 @@ impl TextMonitor {
     }
 }
 
-/// The line of this moment, unless nothing moved since `seen`.
-fn moved(run: &Run, seen: &mut [u64; 5]) -> Option<String> {
-    let status = run.status();
-    let counts = status.counts();
-    (std::mem::replace(seen, counts) != counts).then(|| lines::status(&status))
+/// What the last lines told.
+#[derive(Default)]
+struct Told {
+    moved: Status,
+    waiting: String,
+}
+
+impl Told {
+    /// The line of this moment, unless it would say nothing new.
+    fn next(&mut self, run: &Run) -> Option<String> {
+        let status = run.status();
+        let by_name = status.operation == Operation::Other || status.is_uncounted();
+        if status.counts() != self.moved.counts() || by_name && status.phase != self.moved.phase {
+            let line = lines::status(&status);
+            *self = Self { moved: status, waiting: String::new() };
+            return Some(line);
+        }
+        if status.waiting.is_empty() || status.waiting == self.waiting {
+            return None;
+        }
+        self.waiting.clone_from(&status.waiting);
+        Some(lines::waiting(&status))
+    }
 }
 
 impl Monitor for TextMonitor {
@@ -63,6 +81,10 @@ impl Monitor for TextMonitor {
 
     fn working_on(&self, _item: &str) {}
 
+    fn waiting(&self, what: &str) {
+        self.run.set_waiting(what);
+    }
+
     fn progress(&self) -> &Progress {
         &self.run.progress
     }
@@ -71,8 +93,8 @@ impl Monitor for TextMonitor {
         self.end();
         self.run.begin(operation);
         let Some(interval) = self.interval else { return };
-        let (run, sinks, mut seen) = (Arc::clone(&self.run), Arc::clone(&self.sinks), [0; 5]);
-        let tick = move || moved(&run, &mut seen).into_iter().for_each(|line| sinks.err_line(&line));
+        let (run, sinks, mut told) = (Arc::clone(&self.run), Arc::clone(&self.sinks), Told::default());
+        let tick = move || told.next(&run).into_iter().for_each(|line| sinks.err_line(&line));
         *lock(&self.ticker) = Some(Ticker::start(interval, tick));
     }
 
@@ -178,15 +200,80 @@ mod tests {
         assert_eq!(err.text(), expected);
     }
 
+    /// What a log shows of a run, line by line: each time ten seconds passed.
+    struct Shown {
+        run: Arc<Run>,
+        clock: Arc<HandClock>,
+        told: Told,
+    }
+
+    impl Shown {
+        fn of(operation: Operation) -> Self {
+            let clock = Arc::new(HandClock::default());
+            let run = Run::new(Arc::<HandClock>::clone(&clock));
+            run.begin(operation);
+            Self { run, clock, told: Told::default() }
+        }
+
+        fn next(&mut self) -> Option<String> {
+            self.clock.sleep(Duration::from_secs(10));
+            self.told.next(&self.run)
+        }
+    }
+
     #[test]
     fn a_progress_line_appears_when_something_moved_and_only_then() {
-        let run = Run::new(clock());
-        run.begin(Operation::Backup);
-        let mut seen = [0; 5];
-        assert_eq!(moved(&run, &mut seen), None);
-        run.progress.files_done.add(1);
-        assert_eq!(moved(&run, &mut seen).as_deref(), Some("[0:00] 1 files, 0 B, 0 errors"));
-        assert_eq!(moved(&run, &mut seen), None);
+        let mut shown = Shown::of(Operation::Backup);
+        assert_eq!(shown.next(), None);
+        shown.run.set_phase("loading the index");
+        assert_eq!(shown.next().as_deref(), Some("[0:20] loading the index"));
+        assert_eq!(shown.next(), None);
+        shown.run.progress.files_done.add(1);
+        assert_eq!(shown.next().as_deref(), Some("[0:40] 1 files, 0 B, 0 errors"));
+        shown.run.set_phase("backup");
+        assert_eq!(shown.next(), None);
+        shown.run.progress.bytes_added.add(1);
+        assert_eq!(shown.next().as_deref(), Some("[1:00] 1 files, 0 B, 0 errors"));
+    }
+
+    #[test]
+    fn while_nothing_moves_a_log_says_once_what_is_waited_for() {
+        let mut shown = Shown::of(Operation::Restore);
+        shown.run.set_waiting("the lock of PID 7 on host");
+        assert_eq!(shown.next().as_deref(), Some("[0:10] waiting for the lock of PID 7 on host"));
+        assert_eq!(shown.next(), None);
+        // Between two looks at a lock nothing is waited for; that is no news.
+        shown.run.set_waiting("");
+        assert_eq!(shown.next(), None);
+        shown.run.set_waiting("the lock of PID 7 on host");
+        assert_eq!(shown.next(), None);
+        shown.run.set_waiting("retry 1 of read data/ab: timed out");
+        let retry = shown.next();
+        assert_eq!(retry.as_deref(), Some("[0:50] waiting for retry 1 of read data/ab: timed out"));
+        // What moves is told, though some thread waits; when all do again, that is.
+        shown.run.progress.files_done.add(1);
+        let moved = shown.next();
+        assert_eq!(moved.as_deref(), Some("[1:00]   1 files/dirs 0 B, total 0 files/dirs 0 B"));
+        assert_eq!(shown.next().as_deref(), Some("[1:10] waiting for retry 1 of read data/ab: timed out"));
+        shown.run.set_waiting("");
+        assert_eq!(shown.next(), None);
+    }
+
+    #[test]
+    fn phases_are_told_by_name_and_count() {
+        let mut shown = Shown::of(Operation::Other);
+        shown.run.set_phase("check all packs");
+        assert_eq!(shown.next().as_deref(), Some("[0:10] check all packs"));
+        shown.run.set_phase("check snapshots, trees and blobs");
+        shown.run.progress.files_done.add(12);
+        assert_eq!(shown.next().as_deref(), Some("[0:20]          12 check snapshots, trees and blobs"));
+        shown.run.progress.reset();
+        shown.run.set_phase("deleting old packs");
+        shown.run.progress.files_total.set(4);
+        shown.run.progress.files_done.add(1);
+        assert_eq!(shown.next().as_deref(), Some("[0:30] 25.00%  1 / 4 deleting old packs"));
+        shown.run.set_phase("next");
+        assert_eq!(shown.next().as_deref(), Some("[0:40] 25.00%  1 / 4 next"));
     }
 
     #[test]
@@ -199,13 +286,14 @@ mod tests {
         assert_eq!(monitor.progress().files_done.value(), 0);
         monitor.progress().files_done.add(1);
         let start = Instant::now();
-        while err.text().is_empty() {
+        while !err.text().ends_with("[0:00]          1 packs\n") {
             assert!(start.elapsed() < Duration::from_secs(20), "no progress line");
         }
         monitor.end();
+        let told = err.text();
         monitor.progress().files_done.add(1);
         std::thread::sleep(Duration::from_millis(10));
-        assert_eq!(err.text(), "[0:00]          1 packs\n");
+        assert_eq!(err.text(), told);
         assert_eq!(out.text(), "");
     }
 }

@@ -18,6 +18,7 @@ pub mod compression;
 pub mod config_file;
 pub mod crypto;
 pub mod id;
+pub mod identities;
 pub mod index;
 pub mod json;
 pub mod key;

@@ -133,6 +133,7 @@ pub fn restore(
     let figures = &run.figures;
     let progress = monitor.progress();
     Ok(RestoreSummary {
+        snapshot_id: None,
         files_total: progress.files_total.value().saturating_sub(figures.files_skipped.value()),
         files_restored: figures.files_restored.value(),
         files_skipped: figures.files_skipped.value(),

@@ -19,6 +19,7 @@ impl Sequence<'_> {
     pub(super) fn forget(&mut self) -> Result<()> {
         if !self.config.maintenance.forget {
             self.monitor().line(SKIPPED);
+            self.monitor().skipped();
             return Ok(());
         }
         let request = self.forget_request()?;

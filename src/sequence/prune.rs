@@ -9,12 +9,14 @@ impl Sequence<'_> {
     pub(super) fn prune(&mut self) -> Result<()> {
         if !self.config.maintenance.prune {
             self.monitor().line("prune skipped: MOVER_PRUNE=off");
+            self.monitor().skipped();
             return Ok(());
         }
         let repository = match self.repository(false) {
             // The backup before found nothing to save and created nothing.
             Err(error) if error.kind == ErrorKind::RepositoryMissing && self.skipped_empty_source => {
                 self.monitor().line("prune skipped: there is no repository yet");
+                self.monitor().skipped();
                 return Ok(());
             }
             opened => opened?,

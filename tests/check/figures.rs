@@ -5,11 +5,13 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
+use volmover::check::Reading;
 use volmover::ops;
 use volmover::ops::stats::{Stats, StatsOptions};
+use volmover::report::Monitor;
 use volmover::restore::select::{Filter, Selection};
 
-use crate::made::{noise, one_blob_a_pack, open};
+use crate::made::{noise, one_blob_a_pack, open, packs};
 use crate::support::fixture;
 use crate::support::mover;
 use crate::support::restic::Restic;
@@ -125,4 +127,20 @@ fn an_empty_repository_has_no_figures_and_a_filter_hides_what_is_unused() {
     let figures =
         ops::stats::stats(&mover.session(), &StatsOptions { filter: nobody, ..options(None) }).unwrap();
     assert_eq!((figures.snapshots.len(), figures.whole.unused), (0, None));
+}
+
+#[test]
+fn each_step_of_a_check_counts_what_it_reads() {
+    let (_source, repository) = one_blob_a_pack();
+    let mover = open(repository.path()).unwrap();
+    let counted = || {
+        let progress = mover.monitor.progress();
+        (progress.files_done.value(), progress.files_total.value())
+    };
+    ops::check::run(&mover.session(), Reading::Structure).unwrap();
+    // Five trees of the first snapshot, two of the second; how many there are is not known before.
+    assert_eq!(counted(), (7, 0));
+    ops::check::run(&mover.session(), Reading::All).unwrap();
+    let packs = packs(repository.path()).len() as u64;
+    assert_eq!(counted(), (packs, packs));
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, LazyLock};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use volmover::clock::SystemClock;
 use volmover::repository::Repository;
@@ -108,15 +109,23 @@ impl Call {
         ran.out
     }
 
-    /// Runs it twice, the second time with all that the log has to say, and panics unless it fails with
-    /// `code` and a line that begins with `line`.
+    /// Runs it twice, the first time with all that the log has to say, and panics unless it fails with
+    /// `code` and a line that begins with `line`, and says the same and what to do in its termination message.
     #[track_caller]
     pub fn fails(&self, code: i32, line: &str) -> Ran {
         let mut loud = self.clone();
         loud.environment.insert(0, ("MOVER_LOG".to_owned(), "trace".to_owned()));
         loud.run().assert_failed(code, line);
-        let ran = self.run();
+        let place = open_folder();
+        let message = place.path().join("message");
+        fs::write(&message, "").unwrap();
+        fs::set_permissions(&message, fs::Permissions::from_mode(0o666)).unwrap();
+        let mut told = self.clone();
+        told.environment
+            .insert(0, ("MOVER_TERMINATION_LOG".to_owned(), message.to_str().unwrap().to_owned()));
+        let ran = told.run();
         ran.assert_failed(code, line);
+        ran.assert_told(&fs::read_to_string(&message).unwrap());
         ran
     }
 }
@@ -155,6 +164,19 @@ impl Ran {
         assert_eq!(all.filter(|line| line.starts_with("Fatal:")).count(), 1, "{}\n{}", self.out, self.err);
         assert!(self.err.ends_with('\n'), "the line has no end: {}", self.err);
         self.assert_no_secret();
+    }
+
+    /// The termination message of a failure.
+    #[track_caller]
+    pub fn assert_told(&self, message: &str) {
+        assert!(message.len() <= 4096 && !message.contains(MARK), "{message}");
+        let told: Value = serde_json::from_str(message).unwrap_or_else(|cause| panic!("{cause}: {message}"));
+        let error = &told["error"];
+        let expected = (&self.code.into(), &"failed".into(), &self.last().into());
+        assert_eq!((&told["exit_code"], &told["outcome"], &error["line"]), expected);
+        for part in ["reason", "what", "next"] {
+            assert!(error[part].as_str().is_some_and(|text| text.len() > 3), "no {part}: {message}");
+        }
     }
 
     #[track_caller]

@@ -265,7 +265,9 @@ fn an_option_goes_before_the_environment_before_the_directory() {
         fs::write(directory.path().join(name), value).unwrap();
     }
     let host = |call: &Call| {
-        let shown: serde_json::Value = serde_json::from_str(call.ok().lines().last().unwrap()).unwrap();
+        let out = call.ok();
+        let list = out.lines().find(|line| line.starts_with('[')).expect(&out);
+        let shown: serde_json::Value = serde_json::from_str(list).unwrap();
         shown[0]["hostname"].as_str().unwrap().to_owned()
     };
     // A backup is named by its host; the listing is filtered by the same.

@@ -1,9 +1,10 @@
 //! Locks of others: waited for, then respected; and signals, which leave no lock behind.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tempfile::TempDir;
 use volmover::repository::lock::LockMode;
 
 use super::call::{Ran, Repo, source};
@@ -30,12 +31,13 @@ fn a_lock_of_another_is_respected() {
 
 #[test]
 fn who_waits_for_a_lock_is_ended_by_a_signal() {
-    let (repo, source) = (Repo::new(), source());
-    let mover = repo.mover();
+    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (mover, message) = (repo.mover(), place.path().join("message"));
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let held = mover.session().locked(LockMode::Exclusive, |_| {
             let start = Instant::now();
-            let mut running = repo.call("backup").with("DATA_DIR", source.path()).start();
+            let call = repo.call("backup").with("DATA_DIR", source.path());
+            let mut running = call.with("MOVER_TERMINATION_LOG", &message).start();
             let mut err = Vec::new();
             let mut stream = running.stderr.take().unwrap();
             // The first words say that it waits.
@@ -54,9 +56,26 @@ fn who_waits_for_a_lock_is_ended_by_a_signal() {
         });
         let (ran, locks) = held.unwrap();
         ran.assert_failed(code, "Fatal: ");
+        ran.assert_told(&std::fs::read_to_string(&message).unwrap());
         assert_eq!(locks, 1, "only the one that was waited for");
         assert_eq!((repo.count("locks"), repo.count("snapshots")), (0, 0));
     }
+}
+
+#[test]
+fn while_nothing_moves_a_log_says_whose_lock_is_waited_for() {
+    let (repo, source) = (Repo::new(), source());
+    let held = repo.mover().session().locked(LockMode::Exclusive, |_| {
+        let call = repo.call("backup").with("DATA_DIR", source.path()).with("RESTIC_PROGRESS_FPS", "60");
+        let mut running = call.start();
+        let lines = BufReader::new(running.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let said = lines.filter(|line| line.starts_with('[')).find(|line| line.contains("waiting for"));
+        running.signal(Signal::TERM);
+        running.wait().unwrap();
+        Ok(said.unwrap())
+    });
+    let said = held.unwrap();
+    assert!(said.contains(&format!("] waiting for the lock of PID {} on ", std::process::id())), "{said}");
 }
 
 #[test]

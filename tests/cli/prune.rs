@@ -47,7 +47,9 @@ fn it_prints_what_goes_and_a_second_finds_nothing() {
 #[test]
 fn json_is_one_summary() {
     let out = repository().call("prune").with("MOVER_JSON", "1").ok();
-    let summary: Value = serde_json::from_str(out.trim_end()).expect(&out);
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert_eq!((lines.len(), &lines[1]["message_type"]), (2, &"run".into()), "{out}");
+    let summary = &lines[0];
     assert_eq!((&summary["message_type"], &summary["dry_run"]), (&"summary".into(), &false.into()));
     assert!(summary["bytes_freed"].as_u64().unwrap() > 0 && summary["packs_deleted"].as_u64().unwrap() > 0);
 }

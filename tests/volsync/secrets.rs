@@ -1,7 +1,10 @@
-//! No secret in anything that is seen: the log at every level, failures of each kind, the command line.
+//! No secret in anything that is seen: the log at every level, failures of each kind, the command line, the
+//! termination message, the report file.
 
 use std::fs;
 use std::path::Path;
+
+use serde_json::Value;
 
 use crate::job::{Job, Mounted, Security, open_folder, volume_of};
 use crate::minio::Minio;
@@ -43,7 +46,30 @@ fn assert_hushed(ran: &Ran, code: i32) {
 #[track_caller]
 fn says_nothing(job: &Job, code: i32) {
     for (name, value) in [("MOVER_LOG", ""), ("DEBUG_MOVER", "1"), ("MOVER_LOG", "trace")] {
-        assert_hushed(&job.clone().with(name, value).run(), code);
+        let told = open_folder();
+        let ran = telling(job.clone().with(name, value), told.path()).run();
+        assert_hushed(&ran, code);
+        assert_told(told.path(), &ran);
+    }
+}
+
+/// With a folder for the termination message and the report file.
+fn telling(job: Job, folder: &Path) -> Job {
+    let job = job.mount(folder, "/told").with("MOVER_TERMINATION_LOG", "/told/message");
+    job.with("MOVER_REPORT_FILE", "/told/report")
+}
+
+/// Both say how it ended, and no secret.
+#[track_caller]
+fn assert_told(folder: &Path, ran: &Ran) {
+    for name in ["message", "report"] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        assert!(!text.contains(MARK), "{name}: {text}");
+        assert!(name == "report" || text.len() <= 4096, "{} bytes: {text}", text.len());
+        let told: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(told["exit_code"], ran.code, "{name}: {text}");
+        let line = told["error"]["line"].as_str().unwrap_or_default();
+        assert!(ran.code == 0 || ran.log.lines().last() == Some(line), "{name}: {text}\n{}", ran.log);
     }
 }
 
@@ -114,13 +140,16 @@ fn reports_and_json_tell_no_secret() {
     job = job.with("MOVER_VERIFY_REPORT", "/reports/verify.json");
     job = job.with("MOVER_VERIFY_JUNIT", "/reports/verify.xml");
     for json in ["0", "1"] {
-        let job = job.clone().with("MOVER_JSON", json);
-        assert_hushed(&job.run(), 0);
+        let job = telling(job.clone().with("MOVER_JSON", json), reports.path());
+        let ran = job.run();
+        assert_hushed(&ran, 0);
+        assert_told(reports.path(), &ran);
         // A condition is broken: the report of a failure.
         let mut job = job.with("MOVER_VERIFY_MIN_FILES", "1000");
         job.operations = vec!["verify".to_owned()];
         let ran = job.run();
         assert!(ran.code == 25 && !ran.log.contains(MARK), "{}", ran.log);
+        assert_told(reports.path(), &ran);
         for name in ["verify.json", "verify.xml"] {
             let text = fs::read_to_string(reports.path().join(name)).unwrap();
             assert!(!text.is_empty() && !text.contains(MARK), "{text}");

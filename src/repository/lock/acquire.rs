@@ -119,13 +119,17 @@ impl Taking<'_> {
         let unread: Vec<Listed> =
             listed.iter().filter(|file| !self.known.contains_key(&file.name)).cloned().collect();
         self.known.extend(read_all(repository, &unread, self.stop)?);
-        let mut conflict = None;
+        let (mut conflict, mut live, mut stale) = (None, 0, 0);
         for listed in listed {
             let Some(file) = self.known.get(&listed.name) else { continue };
             match file.standing(&self.options.holder, &listed, repository.clock(), self.store) {
-                Standing::Stale => self.remove(&listed, file)?,
+                Standing::Stale => {
+                    stale += 1;
+                    self.remove(&listed, file)?;
+                }
                 Standing::Old => {}
                 Standing::Live => {
+                    live += 1;
                     if let Some(ahead) = file.ahead(repository.clock())
                         && self.odd.insert(listed.name.clone())
                     {
@@ -141,6 +145,7 @@ impl Taking<'_> {
                 }
             }
         }
+        self.monitor.locks_found(live, stale);
         Ok(conflict.map_or(Found::Alone, Found::Conflict))
     }
 
@@ -177,7 +182,10 @@ impl Taking<'_> {
                 .warn(&format!("repository is locked{exclusively} by {whose}: waiting up to {left} s more"));
             self.said = Some(waited);
         }
-        self.nap(left)
+        self.monitor.waiting(&format!("the lock of {whose}"));
+        let napped = self.nap(left);
+        self.monitor.waiting("");
+        napped
     }
 
     /// Waits about a second. Not quite: two who withdraw for each other must not come back together.
