@@ -10,6 +10,7 @@
 #![allow(clippy::format_collect, reason = "short texts")]
 #![allow(unreachable_pub, reason = "modules of a binary")]
 
+mod cache;
 mod dns;
 mod docker_run;
 mod image;
@@ -23,6 +24,7 @@ mod quirks;
 mod rights;
 mod scenarios;
 mod secrets;
+mod selection;
 mod shared;
 mod signals;
 #[path = "../support/mod.rs"]
