@@ -30,10 +30,11 @@ fn goes_through(place: &Mounted, cache: &Path, what: &str) {
 }
 
 /// A small file system in memory, without a byte or an inode to spare.
-struct Full(TempDir);
+pub struct Full(TempDir);
 
 impl Full {
-    fn new() -> Option<Self> {
+    /// `None` where none can be mounted.
+    pub fn new() -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=64k,nr_inodes=3,mode=1777", "tmpfs"]).arg(folder.path());
@@ -45,6 +46,10 @@ impl Full {
         assert!(fs::write(full.0.path().join("one"), "").is_ok());
         assert!(fs::write(full.0.path().join("one more"), "").is_err());
         Some(full)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
@@ -62,7 +67,7 @@ fn a_full_cache_volume_is_never_an_error() {
     let Some(full) = Full::new() else {
         return skipped("a full cache volume: that needs root, and the right to mount");
     };
-    goes_through(&Mounted::new(), full.0.path(), "a full volume");
+    goes_through(&Mounted::new(), full.path(), "a full volume");
 }
 
 #[test]

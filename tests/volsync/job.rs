@@ -153,7 +153,8 @@ impl Job {
         let Ok(keys) = fs::read_dir(repository.join("keys")) else { return };
         let is_dear = |path: PathBuf| !fs::read_to_string(path).unwrap().contains(r#""N":128,"#);
         if keys.flatten().any(|key| is_dear(key.path())) {
-            swap::replace_keys(&repository, PASSWORD.as_bytes()).unwrap();
+            let password = self.environment.get("RESTIC_PASSWORD").map_or(PASSWORD, String::as_str);
+            swap::replace_keys(&repository, password.as_bytes()).unwrap();
         }
     }
 
