@@ -97,7 +97,7 @@ fn fields(service: &Value) -> Vec<(String, Value)> {
     for (name, value) in service.as_object().unwrap() {
         match (name.as_str(), value.as_object()) {
             ("environment", Some(set)) => {
-                found.extend(set.values().map(|one| (format!("{name}.*"), one.clone())))
+                found.extend(set.values().map(|one| (format!("{name}.*"), one.clone())));
             }
             ("depends_on", Some(set)) => {
                 let each = set.values().flat_map(|one| one.as_object().unwrap());
