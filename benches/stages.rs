@@ -27,10 +27,10 @@ use volmover::repository::blob::{BlobType, Extent, Opener, Sealer};
 use volmover::repository::compression::{Compression, Zstd};
 use volmover::repository::crypto::{Cipher, SealKey};
 use volmover::repository::index::{self, IndexBuilder, IndexPack};
-use volmover::repository::key::{Effort, ScryptCost};
 use volmover::repository::open::Access;
 use volmover::repository::pack::PackedBlob;
 use volmover::repository::polynomial::Polynomial;
+use volmover::repository::scrypt::ScryptCost;
 use volmover::repository::tree::{self, Node, NodeKind, Tree};
 use volmover::repository::{Id, Repository};
 
@@ -175,7 +175,7 @@ fn memory_repository() -> Outcome<Repository> {
         key_hint: None,
         compression: Compression::Auto,
         scrypt: ScryptCost::CHEAP,
-        effort: Effort::LEAST,
+        threads: 1,
         host_and_user: ("bench", "bench"),
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(SystemRandom),

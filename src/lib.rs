@@ -30,13 +30,12 @@
 //!
 //! # Memory
 //! An index entry takes 48 bytes (`repository/index.rs`), a blob added by the running backup 33 and the spare
-//! room of a hash table; ten million blobs take 480 MB. Key derivation takes 32 MiB a lane, before anything else
-//! is allocated, and as many lanes at once as there are threads and fit a quarter of the budget. The budget is
-//! `MOVER_MEMORY`, else three quarters of the cgroup's limit.
+//! room of a hash table; ten million blobs take 480 MB. Key derivation takes 32 MiB, before anything else is
+//! allocated (`repository/scrypt.rs`). The budget is `MOVER_MEMORY`, else three quarters of the cgroup's limit.
 //!
 //! # Dependencies
-//! - `aes`, `ctr`, `poly1305`, `sha2`, `scrypt`, `subtle`, `zeroize`: what the format is sealed and named with.
-//!   `rayon`: bounds how many of scrypt's lanes are computed at once.
+//! - `aes`, `ctr`, `poly1305`, `sha2`, `pbkdf2`, `subtle`, `zeroize`: what the format is sealed and named with.
+//!   `wide`: four words at once for scrypt, on every processor, without `unsafe`.
 //! - `zstd`: compression of version 2. `bytes`: buffers that go back to their pool when an upload is done.
 //! - `getrandom`: nonces and keys. `base64`, `serde`, `serde_json`: key, config, lock and index files.
 //! - `opendal`: S3 operations, in `backend/object` alone; below it `tokio` (its threads), `reqwest`, `http`,

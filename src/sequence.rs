@@ -24,18 +24,15 @@ use crate::ops::{self, Limits, Session};
 use crate::pattern::Patterns;
 use crate::random::random_array;
 use crate::report::{Monitor, Operation as Reported};
-use crate::repository::key::{Effort, ScryptCost};
 use crate::repository::lock::{LockOptions, REFRESH};
 use crate::repository::open::{Access, Origin};
+use crate::repository::scrypt::ScryptCost;
 use crate::repository::{Id, Repository};
 use crate::restore::select::{Filter, Selection};
 use crate::restore::{Overwrite, RestoreOptions, XattrFilter};
 use crate::signals::Interruption;
 use crate::stores::{self, Surroundings};
 use crate::volsync::{self, Line};
-
-/// Key derivation takes at most this part of the memory budget.
-const KEY_SHARE: u64 = 4;
 
 mod check;
 mod doctor;
@@ -174,10 +171,7 @@ impl Sequence<'_> {
             key_hint: self.config.repository.key_hint.as_deref(),
             compression: self.config.repository.compression,
             scrypt: ScryptCost::RESTIC,
-            effort: Effort {
-                threads: performance.threads,
-                memory_bytes: performance.memory_bytes / KEY_SHARE,
-            },
+            threads: performance.threads,
             host_and_user: (&self.locks.holder.hostname, &self.locks.holder.username),
             clock: Arc::clone(&self.around.clock),
             random: Arc::clone(&self.around.random),

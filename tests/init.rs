@@ -71,10 +71,7 @@ fn assert_one(backend: &dyn Backend, started: &[Started]) {
 fn id_stored(backend: &dyn Backend) -> String {
     let key = backend.list(FileType::Key).unwrap();
     let key = backend.read(FileType::Key, &key[0].name).unwrap();
-    let key = volmover::repository::key::KeyFile::decode(&key)
-        .unwrap()
-        .open(PASSWORD.as_bytes(), volmover::repository::key::Effort::LEAST)
-        .unwrap();
+    let key = volmover::repository::key::KeyFile::decode(&key).unwrap().open(PASSWORD.as_bytes(), 1).unwrap();
     let mut plain = Vec::new();
     key.cipher().open_into(&backend.read(FileType::Config, "").unwrap(), &mut plain).unwrap();
     RepositoryConfig::decode(&plain).unwrap().id

@@ -12,7 +12,7 @@ use std::process::Command;
 use super::Outcome;
 use super::corpus::Noise;
 use super::measure;
-use super::tool::{self, Tool};
+use super::program::{self, Tool};
 
 /// Snapshots of the tree.
 pub(super) const SNAPSHOTS: u64 = 50;
@@ -41,7 +41,7 @@ pub(super) fn make(
 ) -> Outcome<()> {
     let call = |arguments: &[&str]| {
         let mut command = restic.clean_command();
-        tool::restic_at(&mut command, repository, cache);
+        program::restic_at(&mut command, repository, cache);
         command.current_dir(tree).args(arguments);
         measure::run(command)
     };

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use corpus::Corpus;
 use measure::Measured;
+use program::Tool;
 use settings::Settings;
-use tool::{Step, Tool};
+use tool::Step;
 
 #[path = "../whole/corpus.rs"]
 #[allow(dead_code, reason = "nothing is restored here")]
@@ -21,6 +22,8 @@ mod corpus;
 mod history;
 #[path = "../whole/measure.rs"]
 mod measure;
+#[path = "../whole/program.rs"]
+mod program;
 #[path = "../whole/settings.rs"]
 #[allow(dead_code, reason = "the store is a folder here")]
 mod settings;
@@ -47,7 +50,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 fn main() -> Outcome<()> {
     let settings = Settings::from_environment()?;
     let work = tempfile::Builder::new().prefix("volmover-bench-").tempdir_in(&settings.folder)?;
-    let tools = tool::find(&settings.peers);
+    let tools = program::find(&settings.peers, &["rustic", "rustic fast"]);
     println!("{} runs, work in {}, {} keys", settings.turns, settings.folder.display(), settings.keys());
     for tool in &tools {
         println!("  {}: {}", tool.name, tool.version);
@@ -59,7 +62,7 @@ fn main() -> Outcome<()> {
         let corpus = Corpus::prepare(name, work.path(), &settings.peers)?;
         let base = work.path().join("base");
         make_base(&settings, restic, &corpus, work.path(), &base)?;
-        let (bytes, _) = held(&base)?;
+        let (bytes, _) = measure::held(&base)?;
         println!("\n{corpus} · {} snapshots, {:.0} MiB stored", history::SNAPSHOTS, mib(bytes));
         let mut bench =
             Bench { work: work.path(), base: &base, restic, failed: Vec::new(), rows: Vec::new() };
@@ -81,7 +84,7 @@ fn make_base(settings: &Settings, restic: &Tool, corpus: &Corpus, work: &Path, b
     history::copy(&corpus.folder, &tree)?;
     history::make(restic, &tree, base, &cache, |repository| {
         if settings.cheap_keys {
-            swap::replace_keys(repository, tool::PASSWORD.as_bytes())?;
+            swap::replace_keys(repository, program::PASSWORD.as_bytes())?;
         }
         Ok(())
     })?;
@@ -135,29 +138,16 @@ impl Bench<'_> {
         for step in Step::MEASURED {
             let measured = measure::run(tool.command(step, &repository, &cache))
                 .map_err(|error| format!("{}: {error}", step.title()))?;
-            let (stored_bytes, requests) = held(&repository)?;
+            let (stored_bytes, requests) = measure::held(&repository)?;
             let corpus = corpus.to_owned();
             self.rows.push(Row { corpus, tool: tool.name, turn, step, measured, stored_bytes, requests });
         }
         let mut check = self.restic.clean_command();
-        tool::restic_at(&mut check, &repository, &self.path("check-cache"));
+        program::restic_at(&mut check, &repository, &self.path("check-cache"));
         check.arg("check");
         measure::run(check).map_err(|error| format!("restic check finds fault: {error}"))?;
         Ok(())
     }
-}
-
-/// Bytes and number of all files of a repository.
-fn held(folder: &Path) -> Outcome<(u64, u64)> {
-    let (mut bytes, mut files) = (0, 0);
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let status = entry.metadata()?;
-        let (more, others) = if status.is_dir() { held(&entry.path())? } else { (status.len(), 1) };
-        bytes += more;
-        files += others;
-    }
-    Ok((bytes, files))
 }
 
 /// What volmover leaves must not differ from what restic leaves by more than a hundredth.

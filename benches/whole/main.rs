@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 
 use corpus::Corpus;
 use measure::Measured;
+use program::Tool;
 use settings::Settings;
 use store::Store;
-use tool::{Step, Tool};
+use tool::Step;
 
 mod corpus;
 mod measure;
+mod program;
 mod proxy;
 mod settings;
 mod store;
@@ -43,7 +45,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 fn main() -> Outcome<()> {
     let settings = Settings::from_environment()?;
     let work = Work::new(&settings.folder)?;
-    let tools = tool::find(&settings.peers);
+    let tools = program::find(&settings.peers, &["rustic"]);
     println!("{} runs, work in {}, {} keys", settings.turns, settings.folder.display(), settings.keys());
     for tool in &tools {
         println!("  {}: {}", tool.name, tool.version);
@@ -109,7 +111,7 @@ impl Bench<'_> {
         fs::create_dir_all(place.target)?;
         measure::run(maker.init(&place))?;
         if let (true, Some(folder)) = (self.settings.cheap_keys, store.folder()) {
-            swap::replace_keys(folder, tool::PASSWORD.as_bytes())?;
+            swap::replace_keys(folder, program::PASSWORD.as_bytes())?;
         }
         for step in Step::MEASURED {
             let before = store.counted()?;

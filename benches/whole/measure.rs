@@ -1,5 +1,6 @@
 //! One child process, measured by what the kernel counted for it (`wait4`): wall time, CPU time, peak memory.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -33,4 +34,17 @@ pub(super) fn run(mut command: Command) -> Outcome<Measured> {
         return Err(format!("{}, {last}", ended.status).into());
     }
     Ok(Measured { wall, cpu: ended.rusage.utime + ended.rusage.stime, peak_bytes: ended.rusage.maxrss })
+}
+
+/// Bytes and number of all files of a repository in a folder.
+pub(super) fn held(folder: &Path) -> Outcome<(u64, u64)> {
+    let (mut bytes, mut files) = (0, 0);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let status = entry.metadata()?;
+        let (more, others) = if status.is_dir() { held(&entry.path())? } else { (status.len(), 1) };
+        bytes += more;
+        files += others;
+    }
+    Ok((bytes, files))
 }

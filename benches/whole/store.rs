@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Outcome;
+use super::measure;
 use super::proxy::Proxy;
 use super::settings::StoreKind;
 
@@ -103,27 +103,14 @@ impl Store {
     }
 
     pub(super) fn counted(&self) -> Outcome<Counted> {
-        let mut counted = Counted::default();
-        match self {
-            Self::Local(folder) => count_files(folder, &mut counted)?,
-            Self::S3 { proxy, .. } => counted = proxy.counted(),
-        }
-        Ok(counted)
+        Ok(match self {
+            Self::Local(folder) => {
+                let (bytes, requests) = measure::held(folder)?;
+                Counted { bytes, requests }
+            }
+            Self::S3 { proxy, .. } => proxy.counted(),
+        })
     }
-}
-
-fn count_files(folder: &Path, counted: &mut Counted) -> Outcome<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let status = entry.metadata()?;
-        if status.is_dir() {
-            count_files(&entry.path(), counted)?;
-        } else {
-            counted.requests += 1;
-            counted.bytes += status.size();
-        }
-    }
-    Ok(())
 }
 
 fn free_port() -> Outcome<u16> {

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::tool::{Step, Tool};
+use super::program::Tool;
+use super::tool::Step;
 use super::{Outcome, Row};
 
 const MIB: f64 = (1_u64 << 20) as f64;

@@ -42,6 +42,10 @@ impl Backend for DryRun {
         self.inner.connections()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
         let mut listed = self.inner.list(kind)?;
         if kind == FileType::Lock {

@@ -279,6 +279,10 @@ impl Backend for Fault {
         self.inner.connections()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
         let (list, effect) = self.run(Request::List, Some(kind), "", || self.inner.list(kind))?;
         Ok(effect.on_list(list))

@@ -56,6 +56,10 @@ impl Backend for Limit {
         self.requests
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
         let _permit = self.permit(kind);
         self.inner.list(kind)

@@ -33,6 +33,11 @@ use super::{Backend, BackendError, BackendErrorKind, BackendResult, FileType, Li
 const MOMENTS: u32 = 50;
 const MOMENT: Duration = Duration::from_millis(10);
 
+/// File systems that one machine alone writes to (magic numbers, `statfs(2)`): ext4, XFS, Btrfs, tmpfs, overlayfs,
+/// F2FS, ZFS, bcachefs.
+const OF_ONE_MACHINE: [u64; 8] =
+    [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E];
+
 /// A repository below a folder of this machine.
 pub struct LocalBackend {
     root: PathBuf,
@@ -269,6 +274,12 @@ impl Backend for LocalBackend {
 
     fn connections(&self) -> usize {
         self.connections
+    }
+
+    fn lists_at_once(&self) -> bool {
+        self.files
+            .kind_of_system(&self.root.join(FileType::Lock.folder()))
+            .is_ok_and(|kind| OF_ONE_MACHINE.contains(&kind))
     }
 
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {

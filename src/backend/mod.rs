@@ -98,6 +98,12 @@ pub trait Backend: Send + Sync {
     /// How many requests at once this store is meant to get (`MOVER_CONNECTIONS`).
     fn connections(&self) -> usize;
 
+    /// Whether a list shows everything whose writing or deleting has ended, whoever did it. Where that is not
+    /// known, it is not so.
+    fn lists_at_once(&self) -> bool {
+        false
+    }
+
     /// All files of a kind, in no order; a list that broke off midway is an error, never a part. A missing folder is an empty list only where the store creates
     /// folders on demand; a missing bucket or repository folder is `NotFound`.
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>>;
@@ -141,6 +147,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     fn connections(&self) -> usize {
         (**self).connections()
+    }
+
+    fn lists_at_once(&self) -> bool {
+        (**self).lists_at_once()
     }
 
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {

@@ -201,6 +201,10 @@ impl Backend for Record {
         self.inner.connections()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
         self.run(Request::List, Some(kind), "", || self.inner.list(kind))
     }

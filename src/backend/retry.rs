@@ -163,6 +163,10 @@ impl Backend for Retry {
         self.inner.connections()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
         self.run(|| self.inner.list(kind))
     }

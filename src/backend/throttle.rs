@@ -76,6 +76,10 @@ impl Backend for Throttle {
         self.inner.connections()
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     fn list(&self, kind: FileType) -> BackendResult<Vec<Listed>> {
         self.inner.list(kind)
     }

@@ -4,6 +4,7 @@
 //! and whatever packs it has indexed are used by the next. When some item could not be read, the rest is
 //! saved and the snapshot tagged `partial`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -19,11 +20,11 @@ use crate::backup::{self, Saved};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Holder, Names};
 use crate::report::{BackupSummary, lines};
-use crate::repository::Id;
 use crate::repository::index::Index;
 use crate::repository::lock::{Lock, LockMode};
 use crate::repository::snapshot::{Snapshot, SnapshotSummary};
 use crate::repository::time::NodeTime;
+use crate::repository::{Id, Repository};
 
 /// The tag of a snapshot that lacks what could not be read.
 pub const PARTIAL_TAG: &str = "partial";
@@ -94,21 +95,42 @@ pub fn is_empty(source: &std::path::Path) -> Result<bool> {
 
 /// Backs up.
 pub fn run(session: &Session<'_>, options: BackupOptions) -> Result<Backup> {
-    let repository = &session.repository;
-    let read = || {
-        session.monitor.phase("loading the index");
-        Ok((repository.snapshots()?, repository.load_index()?))
-    };
+    let read = || Known::read(session);
     session.locked_after(LockMode::Shared, read, |lock, known| locked(session, options, lock, known))
 }
 
-fn locked(
-    session: &Session<'_>,
-    options: BackupOptions,
-    lock: &Lock,
-    (snapshots, index): (Vec<(Id, Snapshot)>, Index),
-) -> Result<Backup> {
+/// What a repository holds.
+struct Known {
+    snapshots: Vec<(Id, Snapshot)>,
+    index_files: Vec<(Id, u64)>,
+    index: Index,
+}
+
+impl Known {
+    fn read(session: &Session<'_>) -> Result<Self> {
+        let repository = &session.repository;
+        session.monitor.phase("loading the index");
+        let snapshots = repository.snapshots()?;
+        let index_files = repository.files(FileType::Index)?;
+        let index = repository.load_index_files(index_files.clone(), &|_, packs| packs)?;
+        Ok(Self { snapshots, index_files, index })
+    }
+
+    /// Whether all that the index names is still there: whoever removes packs first replaces the index files
+    /// that name them.
+    fn holds(&self, repository: &Repository) -> Result<bool> {
+        let there: HashSet<Id> = repository.ids(FileType::Index)?.into_iter().collect();
+        Ok(self.index_files.iter().all(|(id, _)| there.contains(id)))
+    }
+}
+
+fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock, mut known: Known) -> Result<Backup> {
     let repository = &session.repository;
+    // A prune that nobody's lock stopped may have ended since.
+    if !known.holds(repository)? {
+        known = Known::read(session)?;
+    }
+    let Known { snapshots, index, .. } = known;
     let start = repository.clock().now();
     let started = repository.clock().elapsed();
     let parent = parent(snapshots, &options, start);

@@ -59,8 +59,9 @@ impl Session<'_> {
         self.locked_after(mode, || Ok(()), |lock, ()| work(lock))
     }
 
-    /// The same. `read` runs while the lock settles, and anew whenever it has to be taken anew; `work` is given
-    /// what it read last.
+    /// The same. `read` runs while the lock settles, and anew whenever it has to be taken anew or a reading
+    /// fails; `work` is given what it read last. Somebody whose lock is gone may have changed the repository
+    /// meanwhile: `work` looks whether what it relies on still holds.
     pub fn locked_after<R: Send, T>(
         &self,
         mode: LockMode,
@@ -72,7 +73,8 @@ impl Session<'_> {
         let keep = || *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(read());
         let lock = Lock::acquire_as(repository, mode, self.locks, self.monitor, self.stop, held, &keep)?;
         let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let done = found.unwrap_or_else(&read).and_then(|found| work(&lock, found));
+        let found = found.and_then(Result::ok).map_or_else(&read, Ok);
+        let done = found.and_then(|found| work(&lock, found));
         let released = lock.release();
         // What was done stays done: a lock that cannot be removed goes stale and is removed by the next run.
         if let Err(error) = released {

@@ -73,9 +73,9 @@ mod tests {
     use crate::repository::blob::{BlobType, Extent};
     use crate::repository::compression::Compression;
     use crate::repository::index::{IndexPack, encode};
-    use crate::repository::key::{Effort, ScryptCost};
     use crate::repository::open::Access;
     use crate::repository::pack::PackedBlob;
+    use crate::repository::scrypt::ScryptCost;
 
     /// A repository of `files` index files of 500 blobs, and how many of them were read.
     fn repository(files: u32) -> (Repository, Arc<Fault>) {
@@ -85,7 +85,7 @@ mod tests {
             key_hint: None,
             compression: Compression::Auto,
             scrypt: ScryptCost::CHEAP,
-            effort: Effort::LEAST,
+            threads: 1,
             host_and_user: ("h", "u"),
             clock: Arc::<SystemClock>::clone(&clock),
             random: Arc::new(SystemRandom),

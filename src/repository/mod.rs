@@ -28,6 +28,7 @@ pub mod pack;
 pub mod polynomial;
 pub mod quote;
 pub mod reach;
+pub mod scrypt;
 pub mod snapshot;
 pub mod time;
 pub mod tree;

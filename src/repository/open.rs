@@ -21,7 +21,8 @@ use super::compression::Compression;
 use super::config_file::RepositoryConfig;
 use super::crypto::{Cipher, SealKey};
 use super::id::Id;
-use super::key::{Effort, KeyError, KeyFile, ScryptCost};
+use super::key::{KeyError, KeyFile};
+use super::scrypt::ScryptCost;
 use crate::backend::{Backend, BackendErrorKind, FileType};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,8 +44,8 @@ pub struct Access<'a> {
     pub compression: Compression,
     /// What a new key costs to open.
     pub scrypt: ScryptCost,
-    /// What deriving a key from the password may use.
-    pub effort: Effort,
+    /// Threads that derive a key from the password.
+    pub threads: usize,
     /// Host and user that a new key names.
     pub host_and_user: (&'a str, &'a str),
     /// The clock of this run.
@@ -230,13 +231,16 @@ fn try_key(backend: &dyn Backend, name: &str, stored: &Bytes, access: &Access<'_
         Error::damaged("the repository is damaged: cannot read a key", format!("keys/{name}"), cause)
             .then("Use another key of this repository, or restore the file from a copy")
     };
-    let key = match KeyFile::decode(&json).and_then(|file| file.open(access.password, access.effort)) {
+    let key = match KeyFile::decode(&json).and_then(|file| file.open(access.password, access.threads)) {
         Ok(key) => key,
         Err(_) if Id::of(&json).hex() != name => {
             return Err(damaged(&"its content does not have the hash that its name says"));
         }
         Err(KeyError::WrongPassword) => return Ok(Tried::WrongPassword),
-        Err(cause) => return Err(damaged(&cause)),
+        Err(KeyError::Damaged(cause)) => return Err(damaged(&cause)),
+        Err(KeyError::Refused(cause)) => {
+            return Err(Error::new(ErrorKind::Other, "cannot derive the key").because(cause));
+        }
     };
     let cipher = key.cipher();
     let mut plain = Vec::new();
@@ -346,7 +350,7 @@ fn create(backend: &Arc<dyn Backend>, access: &Access<'_>) -> Result<Option<Repo
     let key = KeyFile::create(
         access.password,
         &master,
-        (access.scrypt, access.effort),
+        (access.scrypt, access.threads),
         access.host_and_user,
         access.clock.now(),
         access.random.as_ref(),

@@ -13,7 +13,7 @@ use volmover::repository::Repository;
 use volmover::repository::lock::{LockMode, LockOptions};
 
 use super::support::clock::SleepClock;
-use super::support::mover::{Mover, access, lock_options};
+use super::support::mover::{self, Mover, access, lock_options};
 use super::{MINUTE, Store, acquire, acquire_with, foreign};
 
 /// The same time, shown wrong.
@@ -142,4 +142,23 @@ fn what_dies_while_one_waits_is_removed() {
     let said = mover.monitor.warnings();
     assert!(said[0].contains("waiting up to 300 s more"), "{said:?}");
     assert!(said.last().unwrap().starts_with("removed a stale lock: PID 4711"), "{said:?}");
+}
+
+/// What others wrote a moment ago may not be listed yet: a second list at once would not see it.
+#[test]
+fn only_lists_that_may_lag_are_waited_for() {
+    let waited = |backend: Arc<dyn Backend>| {
+        let clock = Arc::new(SleepClock::new());
+        let mover = Mover::open_at(backend, Arc::clone(&clock) as _).unwrap();
+        let before = clock.elapsed();
+        acquire(&mover, LockMode::Exclusive).unwrap().release().unwrap();
+        clock.elapsed() - before
+    };
+    let store = World::new(0, 0, 0);
+    assert_eq!(waited(Arc::clone(&store.backend) as _), Duration::from_millis(200));
+    let folder = tempfile::TempDir::new().unwrap();
+    mover::create(folder.path(), 2);
+    let local = mover::local(folder.path());
+    let expected = if local.lists_at_once() { 0 } else { 200 };
+    assert_eq!(waited(local), Duration::from_millis(expected));
 }

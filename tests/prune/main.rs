@@ -7,6 +7,7 @@ mod forgets;
 mod lists;
 #[path = "../interop/place.rs"]
 mod place;
+mod races;
 mod refusals;
 mod restic;
 #[path = "../support/s3.rs"]

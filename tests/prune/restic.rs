@@ -1,8 +1,10 @@
 //! The same history, pruned by restic and by us: what is left differs by less than a hundredth. By the
 //! operation prune, and by what `FORGET_OPTIONS` say about `--prune`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 use volmover::ops;
@@ -60,6 +62,12 @@ fn copies(repository: &Path) -> ([TempDir; 2], [Restic; 2]) {
     (copies, restics)
 }
 
+/// Each case in a thread of its own: restic waits most of the time.
+fn side_by_side<T: Sync>(cases: &[T], case: impl Fn(&T) + Sync) {
+    let case = &case;
+    std::thread::scope(|scope| cases.iter().for_each(|each| drop(scope.spawn(move || case(each)))));
+}
+
 #[test]
 fn the_same_limits_leave_the_same() {
     let limits: [(&[&str], PruneOptions); 6] = {
@@ -87,7 +95,7 @@ fn the_same_limits_leave_the_same() {
         let restic = restic.with("RESTIC_PACK_SIZE", "4");
         let lists = history(&restic, folder.path(), ["auto"; 2]);
         restic.ok(&["forget", "--keep-last", "3"]);
-        for (arguments, options) in &limits {
+        side_by_side(&limits, |(arguments, options)| {
             let (copies, [theirs, ours]) = copies(repository.path());
             theirs.ok(&[&["prune"], *arguments].concat());
             let mover = Mover::open(copies[1].path()).unwrap();
@@ -108,7 +116,7 @@ fn the_same_limits_leave_the_same() {
                 let said = ours.ok(&["prune", "--dry-run", "--max-unused", "0"]);
                 assert!(said.contains("total prune:           0 blobs / 0 B"), "{said}");
             }
-        }
+        });
     }
 }
 
@@ -120,8 +128,8 @@ fn forget_with_prune_takes_restics_options() {
     let Some(restic) = Restic::on(REFEREES[0], repository.path()) else { return };
     let lists = history(&restic.with("RESTIC_PACK_SIZE", "4"), folder.path(), ["auto", "off"]);
     let before = data_bytes(repository.path());
-    let mut left = std::collections::BTreeMap::new();
-    for options in [
+    let left = Mutex::new(BTreeMap::new());
+    let all = [
         "",
         "--max-unused 0",
         "--max-unused=20%",
@@ -135,7 +143,8 @@ fn forget_with_prune_takes_restics_options() {
         "--repack-cacheable-only --repack-uncompressed --max-unused 0",
         "--repack-small",
         "--repack-smaller-than 3M",
-    ] {
+    ];
+    side_by_side(&all, |options| {
         let (copies, [theirs, ours]) = copies(repository.path());
         let words: Vec<&str> = options.split_whitespace().collect();
         theirs.ok(&[&["forget", "--keep-last", "3", "--prune"], words.as_slice()].concat());
@@ -159,7 +168,7 @@ fn forget_with_prune_takes_restics_options() {
             ours_bytes.abs_diff(theirs_bytes) * 100 <= theirs_bytes,
             "{before} → restic {theirs_bytes}, ours {ours_bytes}: {said}"
         );
-        left.insert(options, ours_bytes);
+        left.lock().unwrap().insert(*options, ours_bytes);
         ours.check();
         let mover = Mover::open(copies[1].path()).unwrap();
         for (id, list) in mover.snapshot_ids().iter().zip(&lists) {
@@ -172,8 +181,9 @@ fn forget_with_prune_takes_restics_options() {
                 "{options}: raw blobs are left"
             );
         }
-    }
+    });
     // Options that leave the same would show nothing.
+    let left = left.into_inner().unwrap();
     let sizes = ["--repack-uncompressed", "", "--repack-cacheable-only"].map(|options| left[options]);
     assert!(sizes.is_sorted_by(|less, more| less * 102 < more * 100), "{left:?}");
 }

@@ -84,13 +84,19 @@ pub fn holding(content: &MemoryContent) -> Arc<MemoryBackend> {
 
 /// A repository of one snapshot in which every pack is used in part and no blob lies twice.
 pub fn thinned() -> Arc<MemoryBackend> {
-    let (folder, memory) = (TempDir::new().unwrap(), Arc::new(MemoryBackend::new()));
+    thinned_of(TempDir::new().unwrap().path())
+}
+
+/// The same of `folder`, which is left as it was before half of it went.
+pub fn thinned_of(folder: &Path) -> Arc<MemoryBackend> {
+    let memory = Arc::new(MemoryBackend::new());
     mover::create_in(memory.as_ref(), 2);
-    let files = source::files(folder.path(), 30, 20 << 10, 1);
-    let (first, _) = backup(&memory, folder.path());
+    let files = source::files(folder, 30, 20 << 10, 1);
+    let (first, _) = backup(&memory, folder);
     files.iter().step_by(2).for_each(|file| fs::remove_file(file).unwrap());
-    backup(&memory, folder.path());
+    backup(&memory, folder);
     memory.delete(FileType::Snapshot, &first).unwrap();
+    source::files(folder, 30, 20 << 10, 1);
     memory
 }
 

@@ -17,8 +17,8 @@ use volmover::random::{Random, SystemRandom};
 use volmover::report::{RecordingMonitor, RestoreSummary};
 use volmover::repository::Repository;
 use volmover::repository::compression::Compression;
-use volmover::repository::key::{Effort, ScryptCost};
 use volmover::repository::open::Access;
+use volmover::repository::scrypt::ScryptCost;
 use volmover::repository::snapshot::Snapshot;
 use volmover::restore::select::{Filter, Selection, select};
 use volmover::restore::{Overwrite, RestoreOptions, XattrFilter, restore};
@@ -33,7 +33,7 @@ pub fn access() -> Access<'static> {
         key_hint: None,
         compression: Compression::Auto,
         scrypt: ScryptCost::CHEAP,
-        effort: Effort::LEAST,
+        threads: 1,
         host_and_user: ("host", "user"),
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(SystemRandom),

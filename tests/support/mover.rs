@@ -26,9 +26,10 @@ use volmover::report::record::RecordingMonitor;
 use volmover::repository::compression::Compression;
 use volmover::repository::config_file::RepositoryConfig;
 use volmover::repository::crypto::SealKey;
-use volmover::repository::key::{Effort, KeyFile, ScryptCost};
+use volmover::repository::key::KeyFile;
 use volmover::repository::lock::LockOptions;
 use volmover::repository::open::Access;
+use volmover::repository::scrypt::ScryptCost;
 use volmover::repository::{Id, Repository};
 use volmover::restore::select::{Filter, Selection};
 use volmover::restore::{Overwrite, RestoreOptions, XattrFilter};
@@ -42,7 +43,7 @@ pub fn access(clock: Arc<dyn Clock>) -> Access<'static> {
         key_hint: None,
         compression: Compression::Auto,
         scrypt: ScryptCost::CHEAP,
-        effort: Effort::LEAST,
+        threads: 1,
         host_and_user: ("test", "tester"),
         clock,
         random: Arc::new(SystemRandom),
@@ -72,14 +73,8 @@ pub fn create_in(backend: &dyn Backend, version: u32) {
 /// Adds a key file for `master`, and returns its name.
 pub fn write_key(backend: &dyn Backend, master: &SealKey, password: &str) -> String {
     let now = SystemClock::new().now();
-    let file = KeyFile::create(
-        password.as_bytes(),
-        master,
-        (ScryptCost::CHEAP, Effort::LEAST),
-        ("h", "u"),
-        now,
-        &SystemRandom,
-    );
+    let file =
+        KeyFile::create(password.as_bytes(), master, (ScryptCost::CHEAP, 1), ("h", "u"), now, &SystemRandom);
     let stored = Bytes::from(file.unwrap().encode());
     let name = Id::of(&stored).hex();
     backend.write(FileType::Key, &name, &stored).unwrap();

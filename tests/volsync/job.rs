@@ -7,8 +7,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
+use volmover::backend::{Backend, FileType};
+use volmover::config::Config;
+use volmover::config::env::{Lookup, Values};
+use volmover::config::limits::Limits;
+use volmover::config::operation::Personality;
+use volmover::repository::Id;
+use volmover::stores;
 
 use crate::log::Verdict;
 use crate::support::fixture::PASSWORD;
@@ -148,14 +156,33 @@ impl Job {
 
     /// A key costs every run half a second: the one that the first made opens at once for those that follow.
     pub fn cheapen(&self) {
-        let Some(mount) = self.mounts.iter().find(|mount| mount.at == Mounted::AT) else { return };
-        let repository = mount.source.join(Mounted::FOLDER);
-        let Ok(keys) = fs::read_dir(repository.join("keys")) else { return };
-        let is_dear = |path: PathBuf| !fs::read_to_string(path).unwrap().contains(r#""N":128,"#);
-        if keys.flatten().any(|key| is_dear(key.path())) {
-            let password = self.environment.get("RESTIC_PASSWORD").map_or(PASSWORD, String::as_str);
-            swap::replace_keys(&repository, password.as_bytes()).unwrap();
+        let Some(password) = self.environment.get("RESTIC_PASSWORD").map(String::as_bytes) else { return };
+        let folder = self.mounts.iter().find(|mount| mount.at == Mounted::AT);
+        if let Some(repository) = folder.map(|mount| mount.source.join(Mounted::FOLDER)) {
+            let Ok(keys) = fs::read_dir(repository.join("keys")) else { return };
+            if keys.flatten().any(|key| is_dear(&fs::read(key.path()).unwrap())) {
+                swap::replace_keys(&repository, password).unwrap();
+            }
+            return;
         }
+        // What this machine cannot reach, or a Job is not let into, keeps its key.
+        let Some(store) = self.store() else { return };
+        for key in store.list(FileType::Key).unwrap_or_default() {
+            let stored = store.read(FileType::Key, &key.name).unwrap();
+            if let (true, Ok(Some(cheap))) = (is_dear(&stored), swap::cheapened(&stored, password)) {
+                store.write(FileType::Key, &Id::of(&cheap).hex(), &cheap.into()).unwrap();
+                store.delete(FileType::Key, &key.name).unwrap();
+            }
+        }
+    }
+
+    /// The store by its variables, as this machine sees it.
+    fn store(&self) -> Option<Arc<dyn Backend>> {
+        let values =
+            self.environment.iter().map(|(name, value)| (name.clone(), way::outside(self, value).into()));
+        let lookup = Lookup::new(Values::new(), values.collect()).ok()?;
+        let config = Config::parse(&lookup, Personality::Tool, &[], &Limits::of_this_process()).ok()?;
+        stores::bare(&config).ok()
     }
 
     /// Runs it as the operator does, which is content; returns the lines that it shows.
@@ -177,6 +204,10 @@ impl Job {
             Verdict::Succeeded(lines) => panic!("{:?} succeeded:\n{lines}", self.operations),
         }
     }
+}
+
+fn is_dear(key: &[u8]) -> bool {
+    !String::from_utf8_lossy(key).contains(r#""N":128,"#)
 }
 
 /// Where the repository is.

@@ -106,6 +106,7 @@ fn there_and_back(place: &dyn Store, security: Security) {
     let mut world = World { place, security, volume, original, listings: BTreeMap::new() };
     // Looking for a repository in a bucket that is missing takes the original a minute.
     world.original.call(&world.job(), &["init"]);
+    world.job().cheapen();
     for round in 0..3 {
         world.change(round);
         world.by_original();

@@ -306,7 +306,7 @@ fn plain(job: &Job, program: Program<'_>, entry: &Path) -> Command {
 }
 
 /// A value in which the place of a mount is replaced by the folder behind it.
-fn outside(job: &Job, value: &str) -> PathBuf {
+pub fn outside(job: &Job, value: &str) -> PathBuf {
     let replaced = job
         .mounts
         .iter()

@@ -22,6 +22,8 @@ pub(super) trait FileSystem: Send + Sync {
     fn stat_in(&self, folder: &OwnedFd, name: &str) -> Result<Stat>;
     /// What a path stands for; links are followed.
     fn stat(&self, path: &Path) -> Result<Stat>;
+    /// The magic number of the file system of a path.
+    fn kind_of_system(&self, path: &Path) -> Result<u64>;
     /// What is open.
     fn stat_open(&self, file: &OwnedFd) -> Result<Stat>;
     /// Appends up to the buffer's spare room; 0 at the end of the file.
@@ -79,6 +81,10 @@ impl FileSystem for SystemFiles {
 
     fn stat(&self, path: &Path) -> Result<Stat> {
         rustix::fs::stat(path)
+    }
+
+    fn kind_of_system(&self, path: &Path) -> Result<u64> {
+        rustix::fs::statfs(path).map(|system| system.f_type as u64)
     }
 
     fn stat_open(&self, file: &OwnedFd) -> Result<Stat> {

@@ -13,6 +13,7 @@ use super::*;
 struct ScriptedFiles {
     rules: Arc<Mutex<Vec<Rule>>>,
     log: Arc<Mutex<Vec<String>>>,
+    kind: Arc<Mutex<u64>>,
 }
 
 struct Rule {
@@ -31,6 +32,11 @@ enum Effect {
 impl ScriptedFiles {
     fn add(&self, call: &'static str, errno: Errno, times: usize, effect: Effect) {
         self.rules.lock().unwrap().push(Rule { call, errno, times, effect });
+    }
+
+    /// The file system that they are said to be on.
+    fn set_kind(&self, kind: u64) {
+        *self.kind.lock().unwrap() = kind;
     }
 
     /// Every further `call` fails, and does nothing.
@@ -71,6 +77,9 @@ impl FileSystem for ScriptedFiles {
     }
     fn stat(&self, path: &Path) -> Result<Stat> {
         self.play("stat", || SystemFiles.stat(path))
+    }
+    fn kind_of_system(&self, _path: &Path) -> Result<u64> {
+        self.play("kind_of_system", || Ok(*self.kind.lock().unwrap()))
     }
     fn stat_open(&self, file: &OwnedFd) -> Result<Stat> {
         self.play("stat_open", || SystemFiles.stat_open(file))
@@ -430,4 +439,17 @@ fn links_are_followed_and_folders_are_no_files() {
     std::fs::create_dir(store.folder.path().join("index").join(second)).unwrap();
     let listed = store.backend.list(FileType::Index).unwrap();
     assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].bytes), (1, first.as_str(), 6));
+}
+
+#[test]
+fn lists_are_trusted_at_once_on_file_systems_of_one_machine_alone() {
+    let store = store();
+    store.files.set_kind(0xEF53);
+    assert!(store.backend.lists_at_once());
+    for of_many in [0x6969, 0x00C3_6400, 0x6573_5546, 0xFF53_4D42, 0x0102_1997] {
+        store.files.set_kind(of_many);
+        assert!(!store.backend.lists_at_once(), "NFS, CephFS, FUSE, SMB, 9P");
+    }
+    store.files.refuse("kind_of_system", Errno::STALE);
+    assert!(!store.backend.lists_at_once());
 }

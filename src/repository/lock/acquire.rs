@@ -95,7 +95,9 @@ impl Taking<'_> {
         let name = self.hold.write()?;
         let found = std::thread::scope(|scope| {
             scope.spawn(self.meanwhile);
-            pause(self.hold.repository().clock(), SETTLE, self.stop)?;
+            if !self.hold.repository().backend().lists_at_once() {
+                pause(self.hold.repository().clock(), SETTLE, self.stop)?;
+            }
             self.look(Some(&name))
         })?;
         if !matches!(found, Found::Alone) {

@@ -9,9 +9,10 @@
 //! B: list ─ write B ─ wait 200 ms ─ list again ─ A is there and conflicts: delete B, …
 //! ```
 //!
-//! Whoever writes second sees the first in its second list, so at most one goes on; both may withdraw. What
-//! is read while the lock settles is as good as what is read later, if the second list lets us go on: a
-//! prune that changes anything has listed twice itself, so one of the two lists would have shown the other.
+//! Whoever writes second sees the first in its second list, so at most one goes on; both may withdraw. The wait
+//! is for stores that show late what was written; the file systems of one machine never do, and there nobody
+//! waits. What is read while the lock settles is true only if the second list lets us go on, and if nobody had
+//! taken and given back a lock between the two lists: the reader looks whether what it read still stands.
 //! A lock is refreshed every 5 minutes by a thread of its own (a new file, then the old one goes), and is
 //! lost after 22.5 minutes without a refresh, or when its file is gone: then nothing may be deleted or
 //! committed any more, and `Lock::check` says so. An exclusive lock's file is looked at every 30 seconds
@@ -43,7 +44,7 @@ use hold::Hold;
 pub const REFRESH: Duration = Duration::from_mins(5);
 /// Without a refresh for so long, a lock is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(22 * 60 + 30);
-/// Between writing a lock and listing again.
+/// Between writing a lock and listing again, where a list may show late what was written.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// Whether others may work at the same time.
