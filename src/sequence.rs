@@ -364,9 +364,6 @@ impl Sequence<'_> {
         let outcome = ops::restore::run(&session, &selection, &filter, &shown, options)?;
         match outcome {
             Outcome::Restored(summary) => {
-                if !self.config.run.dry_run {
-                    ops::restore::sync(data_dir)?;
-                }
                 self.monitor().restored(&summary);
                 Ok(())
             }

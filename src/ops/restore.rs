@@ -3,12 +3,10 @@
 //! Nothing eligible is no failure of its own: the caller decides what it means. Whatever could not be restored
 //! is an error, also where the rest was.
 
-use std::path::Path;
-
 use jiff::tz::TimeZone;
 
 use super::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::report::RestoreSummary;
 use crate::report::format::go_time;
 use crate::report::lines::{self, Restoring};
@@ -64,19 +62,6 @@ pub fn run(
             Ok(Outcome::Restored(RestoreSummary { snapshot_id: Some(id.hex()), ..summary }))
         },
     )
-}
-
-/// Waits until the target's file system has written everything to its medium: whoever unmounts or clones the
-/// volume next finds all of it.
-pub fn sync(target: &Path) -> Result<()> {
-    let failed = |cause: std::io::Error| {
-        Error::new(ErrorKind::Other, "cannot write the restored data to its medium")
-            .at(target.display().to_string())
-            .because(cause)
-            .then("Check the volume and run restore again")
-    };
-    let root = std::fs::File::open(target).map_err(failed)?;
-    rustix::fs::syncfs(&root).map_err(|errno| failed(errno.into()))
 }
 
 fn restoring(id: &Id, snapshot: &Snapshot, shown: &Shown<'_>) -> String {

@@ -152,7 +152,7 @@ fn only_lists_that_may_lag_are_waited_for() {
         let mover = Mover::open_at(backend, Arc::clone(&clock) as _).unwrap();
         let before = clock.elapsed();
         acquire(&mover, LockMode::Exclusive).unwrap().release().unwrap();
-        clock.elapsed() - before
+        clock.elapsed().saturating_sub(before)
     };
     let store = World::new(0, 0, 0);
     assert_eq!(waited(Arc::clone(&store.backend) as _), Duration::from_millis(200));

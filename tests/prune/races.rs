@@ -18,7 +18,9 @@ use crate::world::{assert_nothing_dangles, open, open_at, prune, thinned_of};
 fn prune_unseen(memory: &Arc<MemoryBackend>) {
     let locks: Vec<_> = memory.list(FileType::Lock).unwrap().into_iter().map(|file| file.name).collect();
     let files: Vec<_> = locks.iter().map(|name| memory.read(FileType::Lock, name).unwrap()).collect();
-    locks.iter().for_each(|name| memory.delete(FileType::Lock, name).unwrap());
+    for name in &locks {
+        memory.delete(FileType::Lock, name).unwrap();
+    }
     assert!(prune(&open(memory)).unwrap().packs_deleted > 0);
     for (name, file) in locks.iter().zip(&files) {
         memory.write(FileType::Lock, name, file).unwrap();

@@ -10,12 +10,15 @@
 #![allow(clippy::format_collect, reason = "short texts")]
 #![allow(unreachable_pub, reason = "modules of a binary")]
 
+mod cache;
 mod dns;
 mod docker_run;
 mod image;
 mod job;
+mod lines;
 mod log;
 mod maintenance;
+mod medium;
 mod minio;
 mod original;
 mod peers;
@@ -23,6 +26,7 @@ mod quirks;
 mod rights;
 mod scenarios;
 mod secrets;
+mod selection;
 mod shared;
 mod signals;
 #[path = "../support/mod.rs"]

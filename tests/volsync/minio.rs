@@ -13,7 +13,8 @@ use crate::support::peer;
 use crate::tls::Authority;
 
 const USER: &str = "mover";
-const SECRET: &str = "mover-secret";
+/// The secret key of its user.
+pub const SECRET: &str = "mover-secret";
 
 /// A server with no bucket.
 pub struct Minio {

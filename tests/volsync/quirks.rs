@@ -1,12 +1,22 @@
 //! The quirks of the original mover, a row of the contract each, and what this one does instead.
+//!
+//! Both are run, on the same kind of volume and repository; rows about the choice of a snapshot are in `selection`.
+//! Not to be seen here, because restic has no part in it and only the script's own text would show it: that the
+//! operator records a prune of an empty source (the operator's), that a message is lost (the shell's capture; its
+//! exit code is seen), that nothing eligible gives no hint (the script prints no list; this one's is tested), and
+//! that a shell as process 1 passes no SIGTERM on (here restic is killed; `signals` has this one's).
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::job::{Job, Mounted, Security, Store, volume_of};
+use crate::minio::Minio;
 use crate::original::Original;
 use crate::peers::restic;
 use crate::scenarios::{KEEP, saved_listing, volume, volumes_can_be_given};
+use crate::support::children::Running;
 use crate::support::listing::{assert_same, list};
 
 fn source(place: &dyn Store, volume: &tempfile::TempDir) -> Job {
@@ -41,6 +51,42 @@ fn an_empty_source_creates_nothing() {
     assert!(tail.ends_with('\n') && tail.contains("\nFatal: the source is empty: "), "{tail}");
 }
 
+/// Bytes below `data/`.
+fn stored(place: &Mounted) -> u64 {
+    let folders = fs::read_dir(place.path().join("data")).unwrap();
+    let packs = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    packs.map(|pack| pack.unwrap().metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn an_empty_source_s_repository_is_pruned() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let Some(original) = Original::found() else { return };
+    let weekly = |place: &Mounted, volume: &tempfile::TempDir| {
+        Job::source("unlock backup prune", volume.path()).on(place)
+    };
+    let (place, empty) = (Mounted::new(), volume_of(Security::Default.user()));
+    // Unlock is passed over, and nothing is created.
+    for code in [original.source(&weekly(&place, &empty)).code, weekly(&place, &empty).run().code] {
+        assert!(code == 0 && !place.path().exists());
+    }
+    assert_eq!(original.call(&weekly(&place, &empty), &["unlock"]).code, 10);
+    let volume = volume(Security::Default.user());
+    for round in 0..2 {
+        fs::write(volume.path().join("text"), format!("round {round}")).unwrap();
+        let ran = original.source(&Job::source("backup", volume.path()).on(&place));
+        assert_eq!(ran.code, 0, "{}", ran.log);
+    }
+    let before = stored(&place);
+    assert_eq!(original.source(&weekly(&place, &empty)).code, 0);
+    assert_eq!(stored(&place), before);
+    let ran = weekly(&place, &empty).with("MOVER_PRUNE_MAX_UNUSED", "0").run();
+    assert_eq!((ran.code, place.count("snapshots")), (0, 1), "{}", ran.log);
+    assert!(stored(&place) < before, "{}", ran.log);
+}
+
 #[test]
 fn a_missing_repository_is_created_on_restore_loudly() {
     if !volumes_can_be_given() {
@@ -48,6 +94,12 @@ fn a_missing_repository_is_created_on_restore_loudly() {
     }
     let place = Mounted::new();
     let (_target, job) = destination(&place);
+    if let Some(original) = Original::found() {
+        let elsewhere = Mounted::new();
+        let ran = original.destination(&destination(&elsewhere).1);
+        assert_eq!((ran.code, elsewhere.count("keys")), (0, 1), "{}", ran.log);
+        assert!(!ran.log.contains("Warning"), "{}", ran.log);
+    }
     let tail = job.clone().with("MOVER_ON_MISSING", "fail").fails(10);
     assert!(tail.contains("Fatal: repository does not exist: ") && !place.path().exists(), "{tail}");
     let ran = job.run();
@@ -56,6 +108,25 @@ fn a_missing_repository_is_created_on_restore_loudly() {
     let (_, after) = ran.log.split_once("=== Initialize Dir ===\n").unwrap_or_else(|| panic!("{}", ran.log));
     assert!(after.contains("created restic repository "), "{}", ran.log);
     assert!(ran.log.contains("Warning: there was no repository to restore from"), "{}", ran.log);
+}
+
+#[test]
+fn a_missing_bucket_is_made_at_once() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let Some(minio) = Minio::start(false) else { return };
+    let place = minio.place("absent/app");
+    let Some(restic) = restic("restic-0.18", &place) else { return };
+    // The original looks again and again, with longer and longer waits.
+    let mut looking = Running::start(restic.command(&["cat", "config"]).stderr(Stdio::piped()));
+    let said = BufReader::new(looking.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    drop(looking);
+    assert!(said.contains("retrying after") && said.contains("bucket does not exist"), "{said}");
+    let target = volume_of(Security::Default.user());
+    let ran = Job::destination(target.path()).on(&place).with("MOVER_LOG", "debug").run();
+    assert_eq!(ran.code, 0, "{}", ran.log);
+    assert!(ran.log.contains("created restic repository ") && !ran.log.contains("retry"), "{}", ran.log);
 }
 
 #[test]
@@ -239,12 +310,31 @@ fn a_killed_mover_s_lock_does_not_stop_the_next() {
     assert_ne!(mover.finish().code, 0);
     assert_eq!(place.count("locks"), 1, "a killed process cannot give its lock back");
     source(&place, &volume).succeeds();
-    // The original saves, and stumbles over the lock at every forget. A plain process sees that the lock's is gone,
-    // one in another container cannot.
-    let original = Original::found().filter(|_| crate::way::image().is_some());
-    if let Some(original) = original {
-        assert_eq!(original.source(&source(&place, &volume)).code, 11);
+    // The original saves, and stumbles over the lock at every forget.
+    if let Some(original) = Original::found() {
+        left_by_another_host(&place);
+        for _ in 0..2 {
+            assert_eq!(original.source(&source(&place, &volume)).code, 11);
+        }
+        source(&place, &volume).succeeds();
     }
     restic.ok(&["unlock", "--remove-all"]);
     restic.check();
+}
+
+/// A lock as a mover in another container leaves it, which was killed a moment ago.
+fn left_by_another_host(place: &Mounted) {
+    let mut mover = crate::support::mover::Mover::open(&place.path()).unwrap();
+    "volsync-src-app-gone".clone_into(&mut mover.locks.holder.hostname);
+    let held = mover.session().locked(volmover::repository::lock::LockMode::Shared, |_| {
+        let locks = fs::read_dir(place.path().join("locks")).unwrap();
+        Ok(locks
+            .map(|lock| lock.unwrap().path())
+            .map(|path| (fs::read(&path).unwrap(), path))
+            .collect::<Vec<_>>())
+    });
+    for (stored, path) in held.unwrap() {
+        fs::write(path, stored).unwrap();
+    }
+    place.hand_over(Security::Default);
 }

@@ -1,6 +1,7 @@
 //! What a mover may do is decided by its capabilities, not by its user.
 
 use std::fs;
+use std::path::Path;
 
 use crate::job::{Job, Mounted, Security, Store, volume_of};
 use crate::scenarios::{KEEP, saved_listing, volume, volumes_can_be_given};
@@ -76,4 +77,35 @@ fn a_privileged_mover_reads_what_is_closed_to_others() {
     let job = Job::source("backup", volume.path()).on(&place).with("FORGET_OPTIONS", KEEP);
     job.clone().security(Security::Privileged).succeeds();
     job.security(Security::User(0, 0)).fails(1);
+}
+
+/// An access list: its owner, user 1234, the group, the mask, others; tag, rights and id each.
+const ACCESS_LIST: [(u16, u16, u32); 5] =
+    [(1, 6, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
+
+#[test]
+fn a_mover_restores_the_users_attributes_alone() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let entries = ACCESS_LIST
+        .map(|(tag, rights, id)| [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat());
+    let list = [&2_u32.to_le_bytes()[..], &entries.concat()].concat();
+    let name = "system.posix_acl_access";
+    let text = volume.path().join("text");
+    if rustix::fs::setxattr(&text, name, &list, rustix::fs::XattrFlags::empty()).is_err() {
+        return skipped("access lists: this file system has none");
+    }
+    Job::source("backup", volume.path()).on(&place).succeeds();
+    let has = |target: &Path, name: &str| {
+        rustix::fs::getxattr(target.join("text"), name, &mut [0_u8; 256][..]).is_ok()
+    };
+    assert!(has(volume.path(), name));
+    for (xattrs, expected) in [("", false), ("all", true)] {
+        let target = volume_of(Security::Default.user());
+        Job::destination(target.path()).on(&place).with("MOVER_XATTRS", xattrs).succeeds();
+        assert!(has(target.path(), "user.comment"));
+        assert_eq!(has(target.path(), name), expected, "MOVER_XATTRS={xattrs}");
+    }
 }

@@ -2,15 +2,25 @@
 //! termination message, the report file.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
+use volmover::clock::SystemClock;
+use volmover::config::operation::{OPERATIONS, Operation};
+use volmover::repository::Repository;
+use volmover::repository::lock::LockMode;
+use volmover::repository::open::Access;
 
-use crate::job::{Job, Mounted, Security, open_folder, volume_of};
-use crate::minio::Minio;
+use crate::cache::Full;
+use crate::job::{Job, Mounted, Security, Store, open_folder, volume_of};
+use crate::minio::{self, Minio};
 use crate::quirks::overwrite;
 use crate::scenarios::{volume, volumes_can_be_given};
 use crate::support::children::wait_until;
+use crate::support::is_root;
+use crate::support::mover::{self as library, access, local};
 use crate::way::{Mover, Ran};
 
 /// The mark of all secrets here.
@@ -120,6 +130,81 @@ fn a_store_that_is_not_trusted_tells_no_secret() {
     let target = volume_of(Security::Default.user());
     let job = Job::destination(target.path()).on(&minio.place("bucket/app")).without("CUSTOM_CA");
     says_nothing(&hushed(job), 22);
+}
+
+/// With all that a debug mover says, as text and as JSON lines.
+fn debugged(job: Job, json: &str) -> Job {
+    hushed(job).with("DEBUG_MOVER", "1").with("MOVER_LOG", "trace").with("MOVER_JSON", json)
+}
+
+/// Every operation, one after the other.
+fn all_operations(data: &Path, place: &dyn Store, json: &str) -> Job {
+    let all = OPERATIONS.map(Operation::name).join(" ");
+    debugged(Job::source(&all, data), json).on(place)
+}
+
+#[test]
+fn every_operation_tells_no_secret() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    for json in ["0", "1"] {
+        let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+        let job = all_operations(volume.path(), &place, json);
+        assert_hushed(&job.run(), 0);
+        for operation in OPERATIONS {
+            let mut job = job.clone().with("RESTIC_PASSWORD", &format!("{MARK}-wrong"));
+            job.operations = vec![operation.name().to_owned()];
+            // What exists is not made again, whatever the password.
+            assert_hushed(&job.run(), if operation == Operation::Init { 1 } else { 12 });
+        }
+    }
+}
+
+#[test]
+fn every_operation_on_a_store_tells_no_secret() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let Some(minio) = Minio::start(false) else { return };
+    let volume = volume(Security::Default.user());
+    let job = all_operations(volume.path(), &minio.place("bucket/app"), "0");
+    let ran = job.without("AWS_SESSION_TOKEN").run();
+    assert_hushed(&ran, 0);
+    assert!(!ran.log.contains(minio::SECRET), "{}", ran.log);
+    assert!(ran.log.contains("TRACE") || ran.log.contains("DEBUG"), "nothing was debugged: {}", ran.log);
+}
+
+#[test]
+fn the_other_failures_tell_no_secret() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let backup = debugged(Job::source("backup", volume.path()).on(&place), "0");
+    assert_hushed(&backup.run(), 0);
+    let target = volume_of(Security::Default.user());
+    let restore = debugged(Job::destination(target.path()).on(&place), "0");
+    assert_hushed(&restore.clone().with("MOVER_SNAPSHOT", "ffffffff").run(), 1);
+    let nothing = restore.clone().with("SELECT_PREVIOUS", "9999").with("MOVER_ON_EMPTY", "fail");
+    assert_hushed(&nothing.run(), 24);
+    if let Some(full) = Full::new() {
+        assert_hushed(&debugged(Job::destination(full.path()).on(&place), "0").run(), 20);
+    }
+    if is_root() {
+        fs::write(volume.path().join("closed"), "root's").unwrap();
+        fs::set_permissions(volume.path().join("closed"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_hushed(&backup.run(), 3);
+    }
+    let password = format!("{MARK}-RESTIC_PASSWORD");
+    let access = Access { password: password.as_bytes(), ..access(Arc::new(SystemClock::new())) };
+    let other = library::Mover::of(Repository::open(local(&place.path()), &access).unwrap());
+    let held = other.session().locked(LockMode::Exclusive, |_| {
+        place.hand_over(Security::Default);
+        assert_hushed(&restore.with("MOVER_LOCK_WAIT", "0").run(), 11);
+        Ok(())
+    });
+    held.unwrap();
 }
 
 /// A Job of ours, with the program's other operations.

@@ -178,6 +178,18 @@ fn forget_of_one_leaves_the_others_alone() {
     assert_same(&beta.listing(), &beta.restored(&place, &[]).0, "beta's latest");
 }
 
+#[test]
+fn forget_leaves_the_host_s_other_paths_alone() {
+    let Some(place) = shared_folder() else { return };
+    let alpha = App::new("alpha", 1303);
+    for round in 1..3 {
+        alpha.change(round);
+        alpha.source(&place).with("MOVER_PATH", "/elsewhere").succeeds();
+    }
+    alpha.source(&place).with("MOVER_FORGET", "on").succeeds();
+    assert_eq!(place.count("snapshots"), 3);
+}
+
 /// How many snapshots each host has.
 fn hosts(place: &Mounted) -> Vec<(String, usize)> {
     let mover = crate::support::mover::Mover::open(&place.path()).unwrap();

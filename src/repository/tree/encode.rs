@@ -18,6 +18,9 @@ impl Tree {
 }
 
 /// Appends the blob of the tree of `nodes`, whose names the caller keeps strictly ascending.
+///
+/// # Panics
+/// When they do not ascend: no tree is better than one that restic refuses.
 pub fn encode_into(nodes: &[Node], out: &mut Vec<u8>) {
     assert!(nodes.is_sorted_by(|left, right| left.name < right.name), "names ascend");
     out.extend_from_slice(b"{\"nodes\":[");
