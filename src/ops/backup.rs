@@ -119,6 +119,9 @@ impl Known {
     /// Whether all that the index names is still there: whoever removes packs first replaces the index files
     /// that name them.
     fn holds(&self, repository: &Repository) -> Result<bool> {
+        if self.index_files.is_empty() {
+            return Ok(true);
+        }
         let there: HashSet<Id> = repository.ids(FileType::Index)?.into_iter().collect();
         Ok(self.index_files.iter().all(|(id, _)| there.contains(id)))
     }

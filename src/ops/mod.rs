@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::report::Monitor;
 use crate::repository::Repository;
 use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
@@ -59,9 +59,9 @@ impl Session<'_> {
         self.locked_after(mode, || Ok(()), |lock, ()| work(lock))
     }
 
-    /// The same. `read` runs while the lock settles, and anew whenever it has to be taken anew or a reading
-    /// fails; `work` is given what it read last. Somebody whose lock is gone may have changed the repository
-    /// meanwhile: `work` looks whether what it relies on still holds.
+    /// The same. `read` runs while the lock settles, and anew whenever it has to be taken anew; `work` is given
+    /// what it read last. Somebody whose lock is gone may have changed the repository meanwhile: what was found
+    /// damaged is read again, and `work` looks whether what it relies on still holds.
     pub fn locked_after<R: Send, T>(
         &self,
         mode: LockMode,
@@ -73,7 +73,11 @@ impl Session<'_> {
         let keep = || *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(read());
         let lock = Lock::acquire_as(repository, mode, self.locks, self.monitor, self.stop, held, &keep)?;
         let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let found = found.and_then(Result::ok).map_or_else(&read, Ok);
+        let found = match found {
+            Some(Err(error)) if error.kind == ErrorKind::Damaged => read(),
+            Some(found) => found,
+            None => read(),
+        };
         let done = found.and_then(|found| work(&lock, found));
         let released = lock.release();
         // What was done stays done: a lock that cannot be removed goes stale and is removed by the next run.

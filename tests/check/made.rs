@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -47,10 +48,12 @@ pub fn one_blob_a_pack() -> (TempDir, TempDir) {
     fs::write(root.join("other/same"), "small").unwrap();
     fs::write(root.join("other/empty"), "").unwrap();
     std::os::unix::fs::symlink("a", root.join("link")).unwrap();
-    let mover = open(repository.path()).unwrap();
+    let clock = Arc::new(SleepClock::new());
+    let mover = Mover::open_at(local(repository.path()), Arc::clone(&clock) as _).unwrap();
     let options = || ops::backup::BackupOptions { pack_bytes: 1, ..backup_options(root) };
     ops::backup::run(&mover.session(), options()).unwrap();
     fs::write(root.join("other/new"), "new").unwrap();
+    clock.advance(Duration::from_secs(1));
     ops::backup::run(&mover.session(), options()).unwrap();
     (source, repository)
 }
