@@ -1,6 +1,8 @@
 //! A `MinIO` for movers: http, or https with a certificate of a private authority.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -50,8 +52,8 @@ impl Minio {
         command.env("MINIO_ROOT_USER", USER).env("MINIO_ROOT_PASSWORD", SECRET).env("HOME", folder.path());
         let server = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
         let start = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_mins(1), "MinIO does not listen");
+        while !serves(port, is_secure).unwrap_or(false) {
+            assert!(start.elapsed() < Duration::from_mins(1), "MinIO does not serve");
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(Self { port, folder, is_secure, _server: server })
@@ -67,6 +69,18 @@ impl Minio {
         // By name: the program in the container finds it by /etc/hosts.
         InMinio { minio: self, path, host: "localhost" }
     }
+}
+
+/// Whether it answers, and not that it is not initialized yet; of https that it listens is known alone.
+fn serves(port: u16, is_secure: bool) -> std::io::Result<bool> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+    if is_secure {
+        return Ok(true);
+    }
+    connection.write_all(b"GET /minio/health/cluster HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut status = String::new();
+    BufReader::new(connection).read_line(&mut status)?;
+    Ok(status.contains(" 200 "))
 }
 
 /// A repository in it.
