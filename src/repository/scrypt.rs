@@ -51,7 +51,7 @@ pub enum ScryptError {
     /// They ask for more memory than is allowed.
     #[error("its scrypt parameters ask for {0} MiB of memory, more than the {max} MiB allowed", max = MEMORY_BYTES_MAX >> 20)]
     TooCostly(u64),
-    /// The system gives no memory or no threads.
+    /// The system gives no threads.
     #[error("{0}")]
     Refused(String),
 }
@@ -78,19 +78,21 @@ pub fn derive(
     pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, 1, &mut lanes);
     let at_once = threads.min(cost.p as usize).clamp(1, LANES_MAX);
     let share_bytes = lane_bytes * (cost.p as usize).div_ceil(at_once);
+    let rows = cost.n as usize;
+    let table_blocks = rows.div_ceil(at_once) * (lane_bytes / BLOCK_BYTES);
+    // One piece for all: a smaller one, given back, would teach the system's allocator to keep as much for itself.
+    let mut tables = vec![Kept::default(); at_once * table_blocks];
+    let shares = lanes.chunks_mut(share_bytes).zip(tables.chunks_exact_mut(table_blocks));
     thread::scope(|scope| {
-        let started: Result<Vec<_>, _> = lanes
-            .chunks_mut(share_bytes)
-            .map(|share| {
-                let work = move || mix_lanes(share.chunks_exact_mut(lane_bytes), cost.n as usize, at_once);
-                thread::Builder::new().name("key".to_owned()).spawn_scoped(scope, work)
-            })
-            .collect();
-        let refused = |cause: &dyn std::fmt::Display| ScryptError::Refused(cause.to_string());
-        started.map_err(|cause| refused(&cause))?.into_iter().try_for_each(|thread| {
-            let mixed = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            mixed.map_err(|cause| refused(&cause))
-        })
+        for (share, table) in shares {
+            let work = move || {
+                let lanes = share.chunks_exact_mut(lane_bytes);
+                lanes.for_each(|lane| mix_lane(lane, table, rows, at_once));
+            };
+            let started = thread::Builder::new().name("key".to_owned()).spawn_scoped(scope, work);
+            started.map_err(|cause| ScryptError::Refused(cause.to_string()))?;
+        }
+        Ok(())
     })?;
     pbkdf2::pbkdf2_hmac::<Sha256>(password, &lanes, 1, key);
     Ok(())
@@ -99,48 +101,45 @@ pub fn derive(
 /// 64 bytes, as rows of the diagonals of Salsa20's square: all four columns, then all four rows of the square
 /// are worked on at once.
 type Block = [u32x4; 4];
+/// A block of the table: memory that is all zeros costs nothing before it is used.
+type Kept = [[u32; 4]; 4];
 
 /// Where the words of a block stand in its bytes.
 const DIAGONALS: [[usize; 4]; 4] = [[0, 5, 10, 15], [4, 9, 14, 3], [8, 13, 2, 7], [12, 1, 6, 11]];
 
-/// scryptROMix of one lane after the other, with every `stride`th row of the table.
-fn mix_lanes<'a>(
-    lanes: impl Iterator<Item = &'a mut [u8]>,
-    rows: usize,
-    stride: usize,
-) -> Result<(), std::collections::TryReserveError> {
-    let mut table = Vec::new();
-    for lane in lanes {
-        let mut row: Vec<Block> = lane.chunks_exact(BLOCK_BYTES).map(load).collect();
-        let (length, mut next, mut other) = (row.len(), row.clone(), row.clone());
-        table.clear();
-        table.try_reserve_exact(rows.div_ceil(stride) * length)?;
-        for number in 0..rows {
-            if number % stride == 0 {
-                table.extend_from_slice(&row);
+/// scryptROMix, with every `stride`th of the rows kept in `table`.
+fn mix_lane(lane: &mut [u8], table: &mut [Kept], rows: usize, stride: usize) {
+    let mut row: Vec<Block> = lane.chunks_exact(BLOCK_BYTES).map(load).collect();
+    let (length, mut next, mut other) = (row.len(), row.clone(), row.clone());
+    for number in 0..rows {
+        if number % stride == 0 {
+            let place = number / stride * length;
+            for (kept, block) in table.iter_mut().skip(place).zip(&row) {
+                *kept = block.map(u32x4::to_array);
             }
-            mix_row(&row, &mut next);
-            std::mem::swap(&mut row, &mut next);
         }
-        for _ in 0..rows {
-            let number = row.last().map_or(0, |[diagonal, ..]| diagonal.to_array()[0] as usize) % rows;
-            let kept = number / stride * length;
-            other.copy_from_slice(table.get(kept..kept + length).unwrap_or_default());
-            for _ in 0..number % stride {
-                mix_row(&other, &mut next);
-                std::mem::swap(&mut other, &mut next);
-            }
-            for (block, other) in row.iter_mut().zip(&other) {
-                *block = xor(block, other);
-            }
-            mix_row(&row, &mut next);
-            std::mem::swap(&mut row, &mut next);
-        }
-        for (bytes, block) in lane.chunks_exact_mut(BLOCK_BYTES).zip(&row) {
-            store(block, bytes);
-        }
+        mix_row(&row, &mut next);
+        std::mem::swap(&mut row, &mut next);
     }
-    Ok(())
+    for _ in 0..rows {
+        let number = row.last().map_or(0, |[diagonal, ..]| diagonal.to_array()[0] as usize) % rows;
+        let place = number / stride * length;
+        for (other, kept) in other.iter_mut().zip(table.iter().skip(place)) {
+            *other = kept.map(u32x4::new);
+        }
+        for _ in 0..number % stride {
+            mix_row(&other, &mut next);
+            std::mem::swap(&mut other, &mut next);
+        }
+        for (block, other) in row.iter_mut().zip(&other) {
+            *block = xor(block, other);
+        }
+        mix_row(&row, &mut next);
+        std::mem::swap(&mut row, &mut next);
+    }
+    for (bytes, block) in lane.chunks_exact_mut(BLOCK_BYTES).zip(&row) {
+        store(block, bytes);
+    }
 }
 
 fn load(bytes: &[u8]) -> Block {
