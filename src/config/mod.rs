@@ -277,7 +277,7 @@ impl Config {
             PasswordSource::Command(_) | PasswordSource::File(_) => None,
         };
         let proxies = [&self.network.http_proxy, &self.network.https_proxy].into_iter().flatten();
-        password.into_iter().chain(self.s3.secrets()).chain(proxies).chain(self.outlets.secrets())
+        password.into_iter().chain(self.s3.secrets()).chain(proxies)
     }
 }
 

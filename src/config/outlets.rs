@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use super::env::Lookup;
 use super::operation::Operation;
-use super::secret::Secret;
 use super::variables::{MOVER_NAME, MOVER_NAMESPACE, MOVER_REPORT_FILE, MOVER_TERMINATION_LOG};
 use crate::error::Result;
 use crate::host::pod_namespace;
@@ -31,11 +30,6 @@ impl OutletsConfig {
             termination_log: lookup.path(&MOVER_TERMINATION_LOG),
             report_file: lookup.path(&MOVER_REPORT_FILE),
         })
-    }
-
-    /// Every secret in it.
-    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        std::iter::empty()
     }
 }
 
