@@ -5,19 +5,34 @@
 //! none is set starts no thread and no network.
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::config::outlets::OutletsConfig;
-use crate::report::RunSummary;
+use crate::config::network::Network;
+use crate::config::outlets::{Notify, OutletsConfig};
+use crate::report::{Collector, RunSummary};
 
+mod cache;
+mod exposition;
 mod file;
+mod http;
+mod listen;
+mod metrics;
+mod notify;
+mod otlp;
+mod pushgateway;
+
+use cache::Cache;
+use http::Http;
+use metrics::Sample;
 
 /// How long all ways out together may take at the end of a run.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where Kubernetes looks, unless a pod says otherwise.
 const TERMINATION_LOG: &str = "/dev/termination-log";
+/// How often a run that lasts says that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// What a way out does with the summary, or why it could not.
 type Tell = dyn FnOnce(&RunSummary) -> Result<(), String> + Send;
@@ -43,21 +58,64 @@ pub struct Outlets {
     all: Vec<Outlet>,
 }
 
+/// Who is told of samples, also while the run lasts; once `true`, the last word is said.
+#[derive(Clone)]
+struct Gauge {
+    send: Arc<dyn Fn(&[Sample]) -> Result<(), String> + Send + Sync>,
+    closed: Arc<Mutex<bool>>,
+}
+
+impl Gauge {
+    fn new(send: impl Fn(&[Sample]) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self { send: Arc::new(send), closed: Arc::default() }
+    }
+
+    fn closed(&self) -> MutexGuard<'_, bool> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A sign of life; it never comes after the last word. What goes wrong is told at the end.
+    fn beat(&self, samples: &[Sample]) {
+        let closed = self.closed();
+        if !*closed {
+            let _ = (self.send)(samples);
+        }
+    }
+
+    fn last_word(&self, samples: &[Sample]) -> Result<(), String> {
+        let mut closed = self.closed();
+        *closed = true;
+        if samples.is_empty() { Ok(()) } else { (self.send)(samples) }
+    }
+}
+
 impl Outlets {
-    /// Those of a configuration.
+    /// Those of a configuration, and the start of those that are told while the run lasts.
     #[must_use]
-    pub fn new(config: &OutletsConfig) -> Self {
-        let mut all = Vec::new();
-        if let Some(path) = config.termination_log.clone() {
-            all.push(Outlet::new("MOVER_TERMINATION_LOG", move |summary| file::terminate(&path, summary)));
-        } else if file::is_writable(Path::new(TERMINATION_LOG)) {
-            let tell = |summary: &RunSummary| file::terminate(Path::new(TERMINATION_LOG), summary);
-            all.push(Outlet::new(TERMINATION_LOG, tell));
+    pub fn start(config: &OutletsConfig, network: &Network, collector: &Arc<Collector>) -> Self {
+        let http = Http::new(network, DEADLINE);
+        let cache = Cache::at(config.cache_dir.clone());
+        let mut all = files(config);
+        let gauges = gauges(config, &http);
+        for (name, gauge) in gauges.clone() {
+            let cache = cache.clone();
+            all.push(Outlet::new(name, move |summary| {
+                gauge.last_word(&metrics::samples(summary, cache.bytes()))
+            }));
         }
-        if let Some(path) = config.report_file.clone() {
-            let tell = move |summary: &RunSummary| file::replace(&path, &format!("{}\n", summary.json()));
-            all.push(Outlet::new("MOVER_REPORT_FILE", tell));
+        beat(gauges, collector, HEARTBEAT);
+        if !config.metrics_listen.is_empty()
+            && let Err(cause) = listen::start(&config.metrics_listen, Arc::clone(collector))
+        {
+            all.push(Outlet::new("MOVER_METRICS_LISTEN", move |_| Err(cause)));
         }
+        if config.otlp.is_set() {
+            let (http, otlp) = (http.clone(), config.otlp.clone());
+            all.push(Outlet::new("OTEL_EXPORTER_OTLP_ENDPOINT", move |summary| {
+                otlp::send(&http, &otlp, summary, cache.bytes())
+            }));
+        }
+        all.extend(config.notify.clone().map(|notify| webhook(&http, notify)));
         Self { all }
     }
 
@@ -87,6 +145,69 @@ impl Outlets {
         failed.extend(waiting.iter().map(|name| format!("{name}: not done within {seconds} s")));
         (!failed.is_empty()).then(|| format!("this run could not be told to {}", failed.join("; ")))
     }
+}
+
+fn files(config: &OutletsConfig) -> Vec<Outlet> {
+    let mut files = Vec::new();
+    if let Some(path) = config.termination_log.clone() {
+        files.push(Outlet::new("MOVER_TERMINATION_LOG", move |summary| file::terminate(&path, summary)));
+    } else if file::is_writable(Path::new(TERMINATION_LOG)) {
+        let tell = |summary: &RunSummary| file::terminate(Path::new(TERMINATION_LOG), summary);
+        files.push(Outlet::new(TERMINATION_LOG, tell));
+    }
+    if let Some(path) = config.report_file.clone() {
+        let tell = move |summary: &RunSummary| file::replace(&path, &format!("{}\n", summary.json()));
+        files.push(Outlet::new("MOVER_REPORT_FILE", tell));
+    }
+    files
+}
+
+fn gauges(config: &OutletsConfig, http: &Http) -> Vec<(&'static str, Gauge)> {
+    let mut gauges = Vec::new();
+    if let Some(path) = config.metrics_file.clone() {
+        gauges.push(("MOVER_METRICS_FILE", Gauge::new(move |samples| file::merge(&path, samples))));
+    }
+    if let Some(url) = config.pushgateway.clone() {
+        let http = http.clone();
+        gauges.push((
+            "MOVER_PUSHGATEWAY",
+            Gauge::new(move |samples| pushgateway::push(&http, &url.text(), samples)),
+        ));
+    }
+    gauges
+}
+
+/// The end must not arrive before the beginning, which is told meanwhile.
+fn webhook(http: &Http, notify: Notify) -> Outlet {
+    let http = http.clone();
+    let begun = notify::wants_start(&notify).then(|| {
+        let (http, notify) = (http.clone(), notify.clone());
+        let thread = std::thread::Builder::new().name("outlet".to_owned());
+        thread.spawn(move || notify::start(&http, &notify)).ok()
+    });
+    Outlet::new("MOVER_NOTIFY_URL", move |summary| {
+        let begun = begun.flatten().map_or(Ok(()), |thread| thread.join().unwrap_or(Ok(())));
+        notify::end(&http, &notify, summary).and(begun)
+    })
+}
+
+/// Says from time to time that the run is alive, on a thread that nobody waits for.
+fn beat(gauges: Vec<(&'static str, Gauge)>, collector: &Arc<Collector>, interval: Duration) {
+    if gauges.is_empty() {
+        return;
+    }
+    let collector = Arc::clone(collector);
+    let beats = move || {
+        while gauges.iter().any(|(_, gauge)| !*gauge.closed()) {
+            std::thread::sleep(interval);
+            let samples = metrics::heartbeat(&collector.summary());
+            if !samples.is_empty() {
+                gauges.iter().for_each(|(_, gauge)| gauge.beat(&samples));
+            }
+        }
+    };
+    // Without a thread there is no sign of life, and no other harm.
+    let _ = std::thread::Builder::new().name("heartbeat".to_owned()).spawn(beats);
 }
 
 impl std::fmt::Debug for Outlets {

@@ -4,6 +4,9 @@
 
 #[path = "../cli/call.rs"]
 mod call;
+mod dead;
+mod messages;
+mod metrics;
 #[path = "../support/stub.rs"]
 mod stub;
 mod summaries;
