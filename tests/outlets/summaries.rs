@@ -62,7 +62,10 @@ fn a_run_sums_itself_up_in_one_object_wherever_it_is_told() {
     }
     let phases: Vec<&str> =
         backup["phases"].as_array().unwrap().iter().map(|phase| phase["name"].as_str().unwrap()).collect();
-    assert_eq!(phases, ["starting", "loading the index", "backup"]);
+    assert_eq!(
+        phases,
+        ["starting", "opening the repository", "locking the repository", "loading the index", "backup"]
+    );
     assert_eq!(prune["repository"]["snapshots"], 1);
 
     // What was sent is what is stored, but for the lock.
