@@ -220,7 +220,11 @@ impl std::fmt::Debug for Outlets {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::report::collector::About;
     use crate::report::run_summary::testing::summary;
+    use crate::report::run_summary::{Object, Traffic};
+    use crate::report::{Monitor, SilentMonitor};
 
     fn outlet(tell: impl FnOnce(&RunSummary) -> Result<(), String> + Send + 'static) -> Outlet {
         Outlet::new("MOVER_X", tell)
@@ -254,5 +258,32 @@ mod tests {
         assert_eq!(Outlets::default().tell(&summary(), never), None);
         assert_eq!(Outlets { all: vec![outlet(|_| Ok(()))] }.tell(&summary(), never), None);
         assert_eq!(DEADLINE, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_run_that_lasts_has_a_pulse_until_the_last_word() {
+        let about = About {
+            object: Object::default(),
+            repository: None,
+            operations: vec!["backup"],
+            dry_run: false,
+            secrets: Vec::new(),
+        };
+        let clock = Arc::new(SystemClock::new());
+        let collector =
+            Collector::new(Arc::new(SilentMonitor::default()), clock, about, Box::new(Traffic::default));
+        collector.operation_started("backup");
+        let (told, heard) = mpsc::channel();
+        let gauge = Gauge::new(move |samples| told.send(samples.len()).map_err(|cause| cause.to_string()));
+        beat(vec![("MOVER_X", gauge.clone())], &collector, Duration::from_millis(2));
+        for _ in 0..3 {
+            assert_eq!(heard.recv().unwrap(), 2, "the heartbeat and when it began");
+        }
+        let last = metrics::samples(&summary(), None);
+        gauge.last_word(&last).unwrap();
+        let rest: Vec<usize> =
+            std::iter::from_fn(|| heard.recv_timeout(Duration::from_millis(50)).ok()).collect();
+        assert_eq!(rest.last(), Some(&last.len()), "nothing comes after the last word");
+        assert!(last.len() > 2);
     }
 }

@@ -1,9 +1,13 @@
 //! Every way out set and every one dead: the run does not fail, ends, says so once, and gives nothing away.
 
 use std::net::TcpListener;
+use std::process::Command;
 
-use super::call::{MARK, Repo, source};
+use tempfile::TempDir;
+
+use super::call::{MARK, PASSWORD, Repo, source};
 use super::stub::{Stub, answer};
+use super::support::skipped;
 
 #[test]
 fn a_run_whose_ways_out_are_all_dead_ends_well_with_one_warning() {
@@ -25,7 +29,7 @@ fn a_run_whose_ways_out_are_all_dead_ends_well_with_one_warning() {
         .with("OTEL_EXPORTER_OTLP_HEADERS", "x=Gehe1m-header")
         .with("MOVER_NOTIFY_URL", format!("{}/Gehe1m-topic", with_user(silent.url())))
         .with("MOVER_NOTIFY_FORMAT", "healthchecks")
-        .with("MOVER_LOG", "debug")
+        .with("MOVER_LOG", "trace")
         .run();
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.contains(" saved\n"), "{}", ran.out);
@@ -53,4 +57,48 @@ fn a_failure_stays_the_same_and_its_line_the_last() {
     let ran = call.with("MOVER_NOTIFY_URL", silent.url()).run();
     ran.assert_failed(12, "Fatal: wrong password or no key found");
     assert!(ran.err.contains("Warning: this run could not be told to MOVER_NOTIFY_URL: "), "{}", ran.err);
+}
+
+#[test]
+fn a_proxy_that_is_dead_is_told_of_without_its_password() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ran = Repo::new()
+        .call("check")
+        .with("HTTP_PROXY", format!("http://user:Gehe1m-proxy@{closed}"))
+        .with("MOVER_PUSHGATEWAY", "http://push.example:9091")
+        .with("MOVER_LOG", "trace")
+        .run();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("Warning: this run could not be told to MOVER_PUSHGATEWAY: "), "{}", ran.err);
+    ran.assert_no_secret();
+}
+
+#[test]
+fn who_sets_none_starts_no_thread_and_no_network() {
+    let place = TempDir::new().unwrap();
+    let traced = |variables: &[(&str, &str)]| {
+        let repo = Repo::new();
+        let log = place.path().join("calls");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-e", "trace=prctl,socket", "-o"]).arg(&log);
+        command.arg(env!("CARGO_BIN_EXE_volmover")).arg("check").env_clear();
+        command.env("RESTIC_REPOSITORY", repo.path()).env("RESTIC_PASSWORD", PASSWORD);
+        command.envs(variables.iter().copied());
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        drop(output);
+        std::fs::read_to_string(&log).ok()
+    };
+    let Some(none) = traced(&[]) else {
+        return skipped("threads and sockets: strace is missing or not allowed here");
+    };
+    let of = |calls: &str| {
+        ["\"outlet\"", "\"outlets\"", "\"heartbeat\"", "\"metrics\"", "socket("]
+            .map(|part| calls.contains(part))
+    };
+    if !std::path::Path::new("/dev/termination-log").exists() {
+        assert_eq!(of(&none), [false; 5], "{none}");
+    }
+    let some =
+        traced(&[("MOVER_PUSHGATEWAY", "http://127.0.0.1:1"), ("MOVER_METRICS_LISTEN", "127.0.0.1:0")]);
+    assert_eq!(of(&some.unwrap()), [true; 5], "they are not seen at all");
 }

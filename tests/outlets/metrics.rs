@@ -1,10 +1,8 @@
-//! Metrics as they arrive: in a file, at a Pushgateway, at a scraper, at an OTLP receiver; held against the
-//! summary of the same run, and against promtool.
+//! Metrics as they arrive: in a file, at who scrapes while a run lasts, at an OTLP receiver; and promtool has
+//! nothing to say against them.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -12,26 +10,55 @@ use serde_json::Value;
 use tempfile::TempDir;
 use volmover::repository::lock::LockMode;
 
-use super::call::{Call, Repo, source};
+use super::call::{Call, MARK, Repo, source};
+use super::figures::{self, value};
+use super::servers::{free_port, get};
 use super::stub::{Stub, answer};
-use super::support::children::{Running, wait_until};
+use super::support::children::wait_until;
 use super::support::peer;
 
+/// Every name that is promised.
+const NAMES: [&str; 31] = [
+    "mover_last_run_timestamp_seconds",
+    "mover_last_success_timestamp_seconds",
+    "mover_last_run_success",
+    "mover_last_exit_code",
+    "mover_run_heartbeat_timestamp_seconds",
+    "mover_last_run_empty",
+    "mover_duration_seconds",
+    "mover_snapshot_files",
+    "mover_snapshot_bytes",
+    "mover_added_bytes",
+    "mover_uploaded_bytes",
+    "mover_files",
+    "mover_read_errors",
+    "mover_snapshots",
+    "mover_repository_bytes",
+    "mover_repository_unused_bytes",
+    "mover_locks",
+    "mover_store_requests_total",
+    "mover_store_retries_total",
+    "mover_cache_bytes",
+    "mover_peak_memory_bytes",
+    "mover_verify_last_success_timestamp_seconds",
+    "mover_check_last_success_timestamp_seconds",
+    "mover_prune_last_success_timestamp_seconds",
+    "mover_restore_bytes",
+    "mover_identity_snapshots",
+    "mover_identity_stored_bytes",
+    "mover_identity_last_snapshot_timestamp_seconds",
+    "mover_run_start_timestamp_seconds",
+    "mover_last_run_shrunk",
+    "mover_cpu_seconds",
+];
+
 /// A call that has a name.
-fn named(call: Call) -> Call {
+pub(super) fn named(call: Call) -> Call {
     call.with("MOVER_NAME", "app").with("MOVER_NAMESPACE", "ns")
 }
 
-/// The value of the one series of this name whose labels hold `part`.
-fn value(text: &str, name: &str, part: &str) -> Option<f64> {
-    let of = |line: &&str| line.split(['{', ' ']).next() == Some(name) && line.contains(part);
-    let mut lines = text.lines().filter(of);
-    let first = lines.next().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap());
-    assert!(lines.next().is_none(), "{name} {part} is there twice:\n{text}");
-    first
-}
-
 /// promtool finds nothing to say against it.
+#[track_caller]
 fn lint(text: &str) {
     let Some(promtool) = peer("promtool") else { return };
     let mut command = Command::new(promtool);
@@ -42,6 +69,8 @@ fn lint(text: &str) {
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}\n{text}", String::from_utf8_lossy(&said));
 }
+
+const BACKUP: &[&str] = &[r#"operation="backup""#];
 
 #[test]
 fn a_file_holds_the_last_success_through_a_failure() {
@@ -56,93 +85,74 @@ fn a_file_holds_the_last_success_through_a_failure() {
     call("backup prune stats check verify").ok();
     let good = fs::read_to_string(&file).unwrap();
     lint(&good);
-    let told: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
-    let backup = &told["operations"][0];
-    let is = |name: &str, value_of: &Value| {
-        assert_eq!(value(&good, name, r#"operation="backup""#), value_of.as_f64(), "{name}");
-    };
-    is("mover_snapshot_files", &backup["backup"]["total_files_processed"]);
-    is("mover_snapshot_bytes", &backup["backup"]["total_bytes_processed"]);
-    is("mover_added_bytes", &backup["backup"]["data_added_packed"]);
-    is("mover_uploaded_bytes", &backup["traffic"]["uploaded_bytes"]);
-    is("mover_last_run_success", &1.into());
-    let packs = bytes(&repo.path().join("data"));
-    assert_eq!(value(&good, "mover_repository_bytes", r#"operation="repository""#), Some(packs as f64));
-    assert_eq!(value(&good, "mover_snapshots", r#"operation="repository""#), Some(1.0));
-    let identity = format!(r#"operation="repository",identity="volsync:{}""#, source.path().display());
-    assert_eq!(value(&good, "mover_identity_snapshots", &identity), Some(1.0));
-    for name in ["mover_verify_last_success", "mover_check_last_success", "mover_prune_last_success"] {
-        assert!(value(&good, &format!("{name}_timestamp_seconds"), "").is_some(), "{name}\n{good}");
+    for figure in figures::of_run(&report, &repo, source.path()) {
+        figure.assert_in(&good);
     }
 
     call("backup").with("RESTIC_PASSWORD", "other").run().assert_failed(12, "Fatal: ");
     let bad = fs::read_to_string(&file).unwrap();
     lint(&bad);
-    let of = |text: &str, name: &str| value(text, name, r#"operation="backup""#);
     for name in ["mover_last_success_timestamp_seconds", "mover_snapshot_bytes"] {
-        assert!(of(&good, name).is_some() && of(&bad, name) == of(&good, name), "{name}\n{bad}");
+        assert!(value(&good, name, BACKUP).is_some(), "{name}\n{good}");
+        assert_eq!(value(&bad, name, BACKUP), value(&good, name, BACKUP), "{name}\n{bad}");
     }
-    assert_eq!(
-        (of(&bad, "mover_last_run_success"), of(&bad, "mover_last_exit_code")),
-        (Some(0.0), Some(12.0))
-    );
-    assert!(value(&bad, "mover_prune_last_success_timestamp_seconds", "").is_some(), "{bad}");
+    let of = |name: &str| value(&bad, name, BACKUP);
+    assert_eq!((of("mover_last_run_success"), of("mover_last_exit_code")), (Some(0.0), Some(12.0)));
+    assert!(of("mover_last_run_timestamp_seconds") > of("mover_last_success_timestamp_seconds"), "{bad}");
+    for name in ["verify", "check", "prune"] {
+        let name = format!("mover_{name}_last_success_timestamp_seconds");
+        assert!(value(&bad, &name, &[]).is_some(), "{name}\n{bad}");
+    }
     call("backup").with("MOVER_DRY_RUN", "1").ok();
     assert_eq!(fs::read_to_string(&file).unwrap(), bad, "a dry run told something");
-}
-
-fn bytes(folder: &Path) -> u64 {
-    let of = |entry: fs::DirEntry| match entry.metadata().unwrap() {
-        status if status.is_dir() => bytes(&entry.path()),
-        status => status.len(),
-    };
-    fs::read_dir(folder).unwrap().map(|entry| of(entry.unwrap())).sum()
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn get(port: u16, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text)
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "something was left behind");
 }
 
 #[test]
-fn a_pushgateway_keeps_the_last_success_through_a_failure() {
-    let Some(program) = peer("prometheus-pushgateway") else { return };
-    let port = free_port();
-    let mut command = Command::new(program);
-    command.arg(format!("--web.listen-address=127.0.0.1:{port}")).stdout(Stdio::null()).stderr(Stdio::null());
-    let _gateway = Running::start(&mut command);
-    wait_until("the Pushgateway", || get(port, "/-/ready").is_some_and(|text| text.contains(" 200 ")));
-    let (repo, source) = (Repo::new(), source());
-    let url = format!("http://127.0.0.1:{port}");
-    let call =
-        named(repo.call("backup check")).with("DATA_DIR", source.path()).with("MOVER_PUSHGATEWAY", &url);
-    let ran = call.run();
-    assert!(ran.code == 0 && ran.err.is_empty(), "{}", ran.err);
-    let good = get(port, "/metrics").unwrap();
-    let of = |text: &str, name: &str| value(text, name, r#"operation="backup""#);
-    let series = r#"obj_name="app",obj_namespace="ns",operation="backup",role="source""#;
-    assert!(good.contains(series), "{good}");
-    assert_eq!(of(&good, "mover_last_run_success"), Some(1.0));
-    assert!(of(&good, "mover_last_success_timestamp_seconds").is_some(), "{good}");
-
-    call.with("RESTIC_PASSWORD", "other").run().assert_failed(12, "Fatal: ");
-    let bad = get(port, "/metrics").unwrap();
-    assert_eq!(
-        (of(&bad, "mover_last_run_success"), of(&bad, "mover_last_exit_code")),
-        (Some(0.0), Some(12.0))
-    );
-    for name in ["mover_last_success_timestamp_seconds", "mover_snapshot_bytes"] {
-        assert!(of(&bad, name).is_some() && of(&bad, name) == of(&good, name), "{name}\n{bad}");
+fn every_promised_name_is_told() {
+    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (file, target) = (place.path().join("app.prom"), TempDir::new().unwrap());
+    let call = |operations: &str| {
+        named(repo.call(operations)).with("MOVER_METRICS_FILE", &file).with("RESTIC_CACHE_DIR", place.path())
+    };
+    call("backup prune stats check verify").with("DATA_DIR", source.path()).ok();
+    call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", target.path()).ok();
+    let text = fs::read_to_string(&file).unwrap();
+    lint(&text);
+    for name in NAMES {
+        let is = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
+        let series: Vec<&str> = text.lines().filter(is).collect();
+        assert!(!series.is_empty(), "{name} is missing:\n{text}");
+        for label in ["obj_name=\"app\"", "obj_namespace=\"ns\"", "role=\"", "operation=\""] {
+            assert!(series.iter().all(|line| line.contains(label)), "{name} lacks {label}");
+        }
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        assert_eq!(text.matches(&format!("# TYPE {name} {kind}\n")).count(), 1, "{name}\n{text}");
+        assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}\n{text}");
     }
-    assert!(value(&bad, "mover_check_last_success_timestamp_seconds", "").is_some(), "{bad}");
+    let told = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert_eq!(told, NAMES.len(), "a name is told that is not promised:\n{text}");
+    let restored = value(&text, "mover_restore_bytes", &[r#"role="destination""#]);
+    assert_eq!(restored, value(&text, "mover_snapshot_bytes", BACKUP), "{text}");
+}
+
+#[test]
+fn a_lock_that_is_gone_is_told_no_more() {
+    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let file = place.path().join("app.prom");
+    let call = named(repo.call("backup")).with("DATA_DIR", source.path()).with("MOVER_METRICS_FILE", &file);
+    let live = || {
+        let text = fs::read_to_string(&file).unwrap();
+        value(&text, "mover_locks", &[r#"state="live""#])
+    };
+    let mover = repo.mover();
+    let held = mover.session().locked(LockMode::Exclusive, |_| {
+        call.clone().with("MOVER_LOCK_WAIT", "0").run().assert_failed(11, "Fatal: ");
+        Ok(live())
+    });
+    assert_eq!(held, Ok(Some(1.0)));
+    call.ok();
+    assert_eq!(live(), Some(0.0));
 }
 
 #[test]
@@ -156,22 +166,18 @@ fn a_run_can_be_asked_how_it_is() {
     let asked = mover.session().locked(LockMode::Exclusive, |_| {
         // It waits for this lock, so it is there to be asked.
         let _running = call.start();
-        let pulse = || {
-            get(port, "/metrics")
-                .and_then(|text| value(&text, "mover_run_heartbeat_timestamp_seconds", "backup"))
-        };
+        let told =
+            |name: &str, parts: &[&str]| get(port, "/metrics").and_then(|text| value(&text, name, parts));
+        let pulse = || told("mover_run_heartbeat_timestamp_seconds", BACKUP);
         wait_until("a pulse", || pulse().is_some());
-        let first = pulse().unwrap();
-        wait_until("another", || pulse().is_some_and(|later| later > first));
-        wait_until("the lock", || {
-            get(port, "/metrics")
-                .is_some_and(|text| value(&text, "mover_locks", r#"state="live""#) == Some(1.0))
-        });
+        let first = pulse();
+        wait_until("another", || pulse() > first);
+        wait_until("the lock", || told("mover_locks", &[r#"state="live""#]) == Some(1.0));
         assert!(get(port, "/x").unwrap().contains("404"));
         Ok(get(port, "/metrics").unwrap())
     });
     let text = asked.unwrap();
-    assert_eq!(value(&text, "mover_last_run_timestamp_seconds", "backup"), None, "{text}");
+    assert_eq!(value(&text, "mover_last_run_timestamp_seconds", BACKUP), None, "{text}");
     lint(text.split_once("\r\n\r\n").unwrap().1);
 }
 
@@ -194,20 +200,17 @@ fn opentelemetry_gets_metrics_and_a_trace() {
     let body = |path: &str| {
         let (head, body) = heard.iter().find(|(head, _)| head.starts_with(&format!("POST {path} "))).unwrap();
         let head = head.to_lowercase();
-        assert!(
-            head.contains("x-key: gehe1m token\r\n") && head.contains("content-type: application/json\r\n"),
-            "{head}"
-        );
-        assert!(!body.to_string().contains("Gehe1m") && body.to_string().contains(r#""nightly""#), "{body}");
+        assert!(head.contains("x-key: gehe1m token\r\n"), "{head}");
+        assert!(head.contains("content-type: application/json\r\n"), "{head}");
+        assert!(!body.to_string().contains(MARK) && body.to_string().contains(r#""nightly""#), "{body}");
         body.clone()
     };
     let metrics = body("/v1/metrics")["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].clone();
     let names: Vec<&str> =
         metrics.as_array().unwrap().iter().map(|of| of["name"].as_str().unwrap()).collect();
-    assert!(
-        names.contains(&"mover_snapshot_bytes") && names.contains(&"mover_store_requests_total"),
-        "{names:?}"
-    );
+    for name in ["mover_snapshot_bytes", "mover_store_requests_total"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
     let spans = body("/v1/traces")["resourceSpans"][0]["scopeSpans"][0]["spans"].clone();
     let names: Vec<&str> = spans.as_array().unwrap().iter().map(|of| of["name"].as_str().unwrap()).collect();
     let phases =
