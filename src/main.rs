@@ -9,6 +9,7 @@ use volmover::cli::{self, Call, CommandLine};
 use volmover::clock::{Clock, SystemClock};
 use volmover::config::env::{Lookup, Values, process_environment};
 use volmover::config::limits::Limits;
+use volmover::config::network::Network;
 use volmover::config::operation::{Operation, Personality};
 use volmover::config::outlets::OutletsConfig;
 use volmover::config::secret::Secret;
@@ -69,7 +70,7 @@ struct Refused {
     error: Error,
     json: bool,
     missing: Vec<&'static str>,
-    outlets: OutletsConfig,
+    outlets: (OutletsConfig, Network),
 }
 
 fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Box<Refused>> {
@@ -89,7 +90,10 @@ fn refused(error: Error, lookup: &Lookup, call: &Call) -> Refused {
         error,
         json: lookup.flag(&MOVER_JSON, false).unwrap_or(false),
         missing: config::missing(lookup),
-        outlets: OutletsConfig::parse(lookup, &call.operations).unwrap_or_default(),
+        outlets: (
+            OutletsConfig::parse(lookup, &call.operations).unwrap_or_default(),
+            Network::parse(lookup).unwrap_or_default(),
+        ),
     }
 }
 
@@ -97,7 +101,7 @@ fn refused(error: Error, lookup: &Lookup, call: &Call) -> Refused {
 fn refuse(
     choice: &Choice,
     call: &Call,
-    outlets: OutletsConfig,
+    (outlets, network): (OutletsConfig, Network),
     error: &Error,
     sinks: Arc<Sinks>,
     clock: Arc<dyn Clock>,
@@ -107,11 +111,12 @@ fn refuse(
         repository: None,
         operations: call.operations.iter().map(|operation| operation.name()).collect(),
         dry_run: false,
-        secrets: Vec::new(),
+        secrets: outlets.secrets().chain(network.secrets()).map(Secret::text).collect(),
     };
     let monitor = report::select(*choice, sinks, Arc::clone(&clock));
     let collector = Collector::new(monitor, clock, about, Box::new(Traffic::default));
-    Ending::new(&collector, &outlets, choice.json, call).finish(Some(error), DEADLINE)
+    let outlets = Outlets::start(&outlets, &network, &collector);
+    Ending::new(&collector, outlets, choice.json, call).finish(Some(error), DEADLINE)
 }
 
 fn run(
@@ -135,7 +140,8 @@ fn run(
     let (meter, counted) =
         (Arc::clone(&tally), report::select(choice, Arc::clone(sinks), Arc::clone(&clock)));
     let collector = Collector::new(counted, Arc::clone(&clock), about, Box::new(move || meter.traffic()));
-    let ending = Ending::new(&collector, &config.outlets, json, call);
+    let outlets = Outlets::start(&config.outlets, &config.network, &collector);
+    let ending = Ending::new(&collector, outlets, json, call);
     let outcome = start(config, call, warnings, &ending, clock, tally);
     ending.finish(outcome.err().as_ref(), DEADLINE)
 }
@@ -192,10 +198,10 @@ struct Ending {
 }
 
 impl Ending {
-    fn new(collector: &Arc<Collector>, outlets: &OutletsConfig, json: bool, call: &Call) -> Arc<Self> {
+    fn new(collector: &Arc<Collector>, outlets: Outlets, json: bool, call: &Call) -> Arc<Self> {
         Arc::new(Self {
             collector: Arc::clone(collector),
-            outlets: Mutex::new(Some(Outlets::new(outlets))),
+            outlets: Mutex::new(Some(outlets)),
             json: json && sums_up(&call.operations),
             personality: call.personality,
         })

@@ -190,6 +190,17 @@ impl Sequence<'_> {
             return Ok(Arc::clone(repository));
         }
         let backend = self.connect()?;
+        // A store that is slow or away, and many keys, take their time.
+        self.monitor().begin(Reported::Other);
+        self.monitor().phase("opening the repository");
+        let opened = self.open(backend, create);
+        self.monitor().end();
+        let repository = Arc::new(opened?.with_memory(self.config.performance.memory_bytes));
+        self.repository = Some(Arc::clone(&repository));
+        Ok(repository)
+    }
+
+    fn open(&mut self, backend: Arc<dyn Backend>, create: bool) -> Result<Repository> {
         let create = create
             && self.config.repository.on_missing == OnMissing::Create
             && self.config.repository.id_prefix.is_none()
@@ -206,8 +217,6 @@ impl Sequence<'_> {
             Repository::open(backend, &self.access())?
         };
         self.require_id(&repository)?;
-        let repository = Arc::new(repository.with_memory(self.config.performance.memory_bytes));
-        self.repository = Some(Arc::clone(&repository));
         Ok(repository)
     }
 

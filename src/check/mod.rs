@@ -23,7 +23,7 @@ use crate::backend::FileType;
 use crate::error::Result;
 use crate::report::{CheckSummary, Monitor};
 use crate::repository::snapshot::Snapshot;
-use crate::repository::{Id, Repository};
+use crate::repository::{Id, Repository, identities};
 use findings::{Findings, Sums};
 use structure::Inventory;
 
@@ -91,6 +91,7 @@ pub fn check(
         data::read_packs(repository, &inventory, &packs, share, &findings, monitor, stop)?;
     }
     let sums = findings.finish();
+    monitor.surveyed(&identities::survey(snapshots.iter().map(|(_, snapshot)| (snapshot, None))));
     if sums.problems > 0 {
         touched::tell(repository, &inventory, &snapshots, options.threads, monitor, stop)?;
         advise(&sums, monitor);

@@ -19,7 +19,7 @@ use super::run_summary::{
 use super::sink::{clip, printable};
 use super::{
     BackupSummary, CheckSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary,
-    RepositorySummary, RestoreSummary, lines, lock,
+    RepositorySummary, RestoreSummary, VerifySummary, lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -292,6 +292,11 @@ impl Monitor for Collector {
     fn checked(&self, summary: &CheckSummary) {
         self.note(|operation| operation.check = Some(CheckCounts::of(summary)));
         self.inner.checked(summary);
+    }
+
+    fn verified(&self, summary: &VerifySummary) {
+        self.note(|operation| operation.verify = Some(summary.clone()));
+        self.inner.verified(summary);
     }
 
     fn pruned(&self, summary: &PruneSummary) {
