@@ -30,6 +30,8 @@ const CEPHFS: [(&str, &str); 5] = [
     ("VOLSYNC_CEPHFS_ROOT", "/volumes/csi/volsync"),
 ];
 
+const PUSHGATEWAY: &str = "http://prometheus-pushgateway.monitoring.svc:9091";
+
 /// All objects are sound, and the two of VolSync name the Secret that there will be.
 fn sound(rendered: &Rendered, source: &str, destination: &str, secret: &str) {
     let (source, destination) =
@@ -74,6 +76,10 @@ fn r2() {
     let restic = &source["restic"];
     assert_eq!(restic["retain"], json!({"hourly": 24, "daily": 7}));
     assert_eq!((&restic["pruneIntervalDays"], &restic["cacheCapacity"]), (&json!(7), &json!("2Gi")));
+    let config = rendered.one("Secret", "odoo-mover-config");
+    assert_eq!(config["stringData"], json!({"MOVER_JITTER": "30s", "MOVER_PUSHGATEWAY": PUSHGATEWAY}));
+    let volumes = json!([{"mountPath": "mover-config", "volumeSource": {"secret": {"secretName": "odoo-mover-config"}}}]);
+    assert_eq!(restic["moverVolumes"], volumes);
     // Each key of the mover's Secret comes from a key of the store.
     let external = &rendered.one("ExternalSecret", "odoo-volsync-r2-secret")["spec"];
     for (key, template) in external["target"]["template"]["data"].as_object().unwrap() {
@@ -138,7 +144,7 @@ fn shared(rendered: &Rendered, app: &str, repository: &Value) {
         rendered.one("Secret", &secret)["stringData"],
         json!({
             "MOVER_HOST": "{name}.{namespace}", "MOVER_NAME": app, "MOVER_NAMESPACE": "default",
-            "MOVER_FORGET": "off", "MOVER_PRUNE": "off", "MOVER_JITTER": "30s",
+            "MOVER_FORGET": "off", "MOVER_PRUNE": "off", "MOVER_JITTER": "30s", "MOVER_PUSHGATEWAY": PUSHGATEWAY,
         })
     );
     let claim = rendered.one("PersistentVolumeClaim", &format!("{app}-config"));
@@ -223,6 +229,17 @@ fn maintenance() {
             let pod = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"];
             assert_eq!(pod["volumes"][0], volume, "{example}");
             assert!(pod["securityContext"]["runAsUser"].is_i64(), "{example}");
+            let container = &pod["containers"][0];
+            let value = |name: &str| {
+                let mut set = container["env"].as_array().unwrap().iter();
+                set.find(|variable| variable["name"] == name).map(|variable| at(variable, "/value"))
+            };
+            assert_eq!(value("MOVER_PUSHGATEWAY"), Some(PUSHGATEWAY), "{example}");
+            assert!(
+                value("MOVER_REPORT_FILE").is_some_and(|file| file.starts_with("/reports/")),
+                "{example}"
+            );
+            rendered.one("PersistentVolumeClaim", "volsync-reports");
         }
         assert_eq!(url(&rendered, "volsync-maintenance"), "/mnt/repository/restic");
     }

@@ -10,20 +10,31 @@
 
 mod cluster;
 mod compose;
+mod dashboards;
 mod examples;
+mod firing;
 mod jobs;
 mod jsonpath;
 mod lint;
 mod manifests;
 #[path = "../interop/place.rs"]
 mod place;
+mod policies;
 mod preflight;
 mod readme;
+mod recorded;
 mod rendered;
+mod rules;
+mod runbook;
 #[path = "../support/s3.rs"]
 mod s3;
 mod schema;
+#[path = "../outlets/servers.rs"]
+mod servers;
+mod settings;
 mod smoke;
+#[path = "../support/stub.rs"]
+mod stub;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
