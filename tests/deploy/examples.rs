@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::rendered::{Rendered, built};
 use crate::schema;
+use crate::support::peer;
 use crate::yaml::at;
 
 const R2: [(&str, &str); 3] = [
@@ -245,15 +246,52 @@ fn maintenance() {
     }
 }
 
+/// The names of all examples.
+fn names() -> Vec<String> {
+    let folder = std::fs::read_dir(crate::yaml::deploy().join("kustomize/example")).unwrap();
+    let mut names: Vec<String> =
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// What is Kubernetes' own has the fields of its API, and no others.
+#[test]
+fn what_kubernetes_knows_it_would_take() {
+    let Some(program) = peer("kubernetes-validate") else { return };
+    let all = [&R2[..], &MINIO[1..], &CEPHFS[1..], &NFS[2..4]].concat();
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut files = Vec::new();
+    let mut wanted = 0;
+    for name in names() {
+        let Some(rendered) = Rendered::of(&name, &all) else { return };
+        let own = |object: &&Value| ["v1", "batch/v1"].contains(&at(object, "/apiVersion"));
+        for object in rendered.objects().iter().filter(own) {
+            let file = folder.path().join(format!("{wanted}.yaml"));
+            std::fs::write(&file, object.to_string()).unwrap();
+            files.push(file);
+            wanted += 1;
+        }
+        rendered.objects().iter().filter(|object| schema::is_of_a_table(object)).for_each(schema::check);
+    }
+    let validate = |files: &[std::path::PathBuf]| {
+        let mut command = std::process::Command::new(&program);
+        let output = command.args(["--strict", "-k", "1.34"]).args(files).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), said)
+    };
+    let (sound, said) = validate(&files);
+    assert!(sound && said.matches(" passed ").count() == wanted && wanted > 10, "{wanted}: {said}");
+    // It can tell.
+    let wrong = std::fs::read_to_string(&files[0]).unwrap().replacen("\"metadata\"", "\"metdata\"", 1);
+    std::fs::write(&files[0], wrong).unwrap();
+    assert!(!validate(&files[..1]).0);
+}
+
 /// None is forgotten here.
 #[test]
 fn every_example_is_rendered() {
-    let folder = crate::yaml::deploy().join("kustomize/example");
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
+    let names = names();
     assert_eq!(
         names,
         ["cephfs", "maintenance-cephfs", "maintenance-nfs", "minio", "namespace-cephfs", "nfs", "r2"]
