@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::Mutex;
 
 use base64::Engine;
@@ -89,6 +90,17 @@ fn world() -> Option<Cluster> {
     Some(cluster)
 }
 
+/// Turns a byte of the smallest pack, which holds a file.
+fn damage(packs: &Path) {
+    let folders = fs::read_dir(packs).unwrap().map(|folder| folder.unwrap().path());
+    let packs = folders.flat_map(|folder| fs::read_dir(folder).unwrap()).map(|pack| pack.unwrap().path());
+    let smallest = packs.min_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&smallest).unwrap();
+    bytes[20] ^= 1;
+    fs::remove_file(&smallest).unwrap();
+    fs::write(smallest, bytes).unwrap();
+}
+
 #[test]
 fn every_block_can_be_run() {
     let mut sections = sections();
@@ -104,6 +116,9 @@ fn every_block_can_be_run() {
         loop {
             let Some(section) = waiting.lock().unwrap().pop() else { return };
             let cluster = world().unwrap();
+            if section.heading == "A damaged repository" {
+                damage(&cluster.folder().join("repository/data"));
+            }
             let mut shell = cluster.command("/bin/bash");
             shell.args(["-euc", &format!("{first}\n{}", section.script)]).env("TMPDIR", cluster.folder());
             let output = shell.output().unwrap();
@@ -132,7 +147,7 @@ fn links_lead_somewhere() {
         links += 1;
     }
     assert!(links > 15, "{links}");
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for name in text.split('`').skip(1).step_by(2) {
         if name.starts_with("deploy/") || name.starts_with("tests/") || name.starts_with("benches/") {
             let file = name.split(' ').next().unwrap();
