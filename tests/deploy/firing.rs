@@ -63,7 +63,12 @@ fn broken_fleet() -> String {
     let of = |app, operations: &str, copy: &tempfile::TempDir, code| {
         let mut command = fleet.call(app, operations);
         command.env("RESTIC_REPOSITORY", copy.path()).env_remove("MOVER_HOST").env_remove("MOVER_PATH");
-        ended(command.env("MOVER_CHECK_READ_DATA", "1"), code)
+        let own = if operations == "verify" {
+            ("MOVER_SNAPSHOT", "latest-each")
+        } else {
+            ("MOVER_CHECK_READ_DATA", "1")
+        };
+        ended(command.env(own.0, own.1), code)
     };
     let damaged = ("damaged", "backup");
     of(damaged, "verify", &fixture::copy("restic-0.19"), 0);

@@ -223,13 +223,10 @@ fn the_fleets_find_their_alerts() {
 /// A job that is ended by its deadline cannot be found to take too long.
 #[test]
 fn maintenance_may_run_longer_than_its_alert_waits() {
-    let job = document_of_job("forget-prune");
-    let deadline = job["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"].as_i64().unwrap();
+    let job = text("kustomize/maintenance/forget-prune.yaml");
+    let mut deadlines = job.lines().filter_map(|line| line.trim().strip_prefix("activeDeadlineSeconds: "));
+    let deadline: u32 = deadlines.next().unwrap().parse().unwrap();
     assert!(deadline > 4 * 3600 + 15 * 60, "{deadline}");
-}
-
-fn document_of_job(name: &str) -> Value {
-    documents(&text(&format!("kustomize/maintenance/{name}.yaml")).replace(['$', '{', '}'], "")).remove(0)
 }
 
 /// Each says what to do, and leads to a section of the runbook; what it tells to run can be run.

@@ -79,7 +79,11 @@ impl Server {
         let route =
             "{receiver: hook, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}";
         let receivers = format!("[{{name: hook, webhook_configs: [{{url: '{webhook}'}}]}}]");
-        Self::start("prometheus-alertmanager", "/-/ready", |port, folder| {
+        let templates = peer("alertmanager")?.ancestors().nth(2).unwrap().join("share/alertmanager");
+        Self::start("alertmanager", "/-/ready", |port, folder| {
+            for name in ["default.tmpl", "email.tmpl"] {
+                fs::copy(templates.join(name), folder.join(name)).unwrap();
+            }
             fs::write(folder.join("config.yml"), format!("route: {route}\nreceivers: {receivers}\n"))
                 .unwrap();
             vec![
