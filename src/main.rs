@@ -91,7 +91,7 @@ fn refused(error: Error, lookup: &Lookup, call: &Call) -> Refused {
         json: lookup.flag(&MOVER_JSON, false).unwrap_or(false),
         missing: config::missing(lookup),
         outlets: (
-            OutletsConfig::parse(lookup, &call.operations).unwrap_or_default(),
+            OutletsConfig::as_far_as_valid(lookup, &call.operations).0,
             Network::parse(lookup).unwrap_or_default(),
         ),
     }

@@ -25,7 +25,7 @@ pub struct Otlp {
     pub headers: Vec<(String, Secret)>,
     /// What is said of the program: names and values, `service.name` first.
     pub resource: Vec<(String, String)>,
-    /// A protocol that is asked for and not spoken: then nothing is sent.
+    /// A protocol that something is to be sent by and that is not spoken here: then nothing is sent.
     pub foreign_protocol: Option<String>,
 }
 
@@ -33,6 +33,17 @@ impl Otlp {
     /// From the variables.
     pub(super) fn parse(lookup: &Lookup) -> Result<Self> {
         let disabled = lookup.flag(&OTEL_SDK_DISABLED, false)?;
+        let protocol = lookup.text(&OTEL_EXPORTER_OTLP_PROTOCOL)?;
+        if let Some(foreign) = protocol.filter(|name| !name.starts_with("http/")) {
+            let endpoints = [
+                &OTEL_EXPORTER_OTLP_ENDPOINT,
+                &OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
+                &OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+            ];
+            let is_set = endpoints.iter().any(|endpoint| lookup.value(endpoint).is_some());
+            let foreign_protocol = (is_set && !disabled).then(|| foreign.to_owned());
+            return Ok(Self { foreign_protocol, ..Self::default() });
+        }
         let base = url(lookup, &OTEL_EXPORTER_OTLP_ENDPOINT)?;
         let place = |own: Option<Secret>, exporter: Option<&str>, path: &str| {
             let below = |base: &Secret| {
@@ -56,20 +67,19 @@ impl Otlp {
             let (name, value) = pair.split_once('=')?;
             Some((name.trim().to_owned(), Secret::new(decoded(value.trim()))))
         });
-        let protocol = lookup.text(&OTEL_EXPORTER_OTLP_PROTOCOL)?;
         Ok(Self {
             metrics: place(metrics, lookup.text(&OTEL_METRICS_EXPORTER)?, "v1/metrics"),
             traces: place(traces, lookup.text(&OTEL_TRACES_EXPORTER)?, "v1/traces"),
             headers: headers.collect(),
             resource,
-            foreign_protocol: protocol.filter(|name| !name.starts_with("http/")).map(str::to_owned),
+            foreign_protocol: None,
         })
     }
 
-    /// Whether anything is to be sent.
+    /// Whether anything is to be sent, or would be.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.urls().next().is_some()
+        self.foreign_protocol.is_some() || self.urls().next().is_some()
     }
 
     /// Where anything goes.
@@ -125,9 +135,13 @@ mod tests {
             (shown(traces.metrics.as_ref()), shown(traces.traces.as_ref())),
             (String::new(), "http://otel/v1/traces".to_owned())
         );
-        assert_eq!(
-            parse(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).foreign_protocol.as_deref(),
-            Some("grpc")
-        );
+    }
+
+    #[test]
+    fn another_protocol_is_told_of_and_fails_nothing() {
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let otlp = parse(&[grpc, ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")]);
+        assert_eq!((otlp.foreign_protocol.as_deref(), otlp.is_set()), (Some("grpc"), true));
+        assert!(!parse(&[grpc]).is_set(), "nothing was to be sent");
     }
 }

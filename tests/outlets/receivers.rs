@@ -74,6 +74,17 @@ fn a_pushgateway_keeps_the_last_success_through_a_failure() {
         assert_eq!(of(name), value(&good, name, BACKUP), "{name}\n{bad}");
     }
     assert!(value(&bad, "mover_check_last_success_timestamp_seconds", &[]).is_some(), "{bad}");
+
+    // Names that a path cannot hold.
+    let odd = repo.call("check").with("MOVER_NAME", "a/b ü\"").with("MOVER_PUSHGATEWAY", gateway.url()).run();
+    assert!(odd.code == 0 && odd.err.is_empty(), "{}", odd.err);
+    let parts = [r#"obj_name="a/b ü\"""#, r#"obj_namespace="""#];
+    assert_eq!(
+        value(&gateway.metrics(), "mover_last_run_success", &parts),
+        Some(1.0),
+        "{}",
+        gateway.metrics()
+    );
 }
 
 #[test]
