@@ -73,6 +73,14 @@ families! {
     PRUNE_SUCCESS "mover_prune_last_success_timestamp_seconds" "When the repository was last pruned.";
 }
 
+/// All of them as Markdown, for the README.
+#[must_use]
+pub fn table() -> String {
+    let row = |family: &Family| format!("| `{}` | {} | {} |\n", family.name, family.kind(), family.help);
+    let rows: String = FAMILIES.iter().map(row).collect();
+    format!("| metric | type | meaning |\n|---|---|---|\n{rows}")
+}
+
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sample {

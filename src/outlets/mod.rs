@@ -17,7 +17,7 @@ mod exposition;
 mod file;
 mod http;
 mod listen;
-mod metrics;
+pub mod metrics;
 mod notify;
 mod otlp;
 mod pushgateway;
