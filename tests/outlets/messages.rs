@@ -94,6 +94,8 @@ fn healthchecks_are_pinged_at_the_start_and_at_the_end() {
     assert_eq!(lines(&done), [start, "POST /Gehe1m-topic?x=1 HTTP/1.1"]);
     assert_eq!(lines(&failed), [start, "POST /Gehe1m-topic/fail?x=1 HTTP/1.1"]);
     assert!(failed[1].1.contains("\nFatal: "), "{}", failed[1].1);
+    let [done, failed] = heard(&[("MOVER_NOTIFY_FORMAT", "healthchecks"), ("MOVER_DRY_RUN", "1")]);
+    assert_eq!((done.len(), failed.len()), (0, 0), "a trial is no backup");
     let [done, failed] = heard(&[("MOVER_NOTIFY_FORMAT", "healthchecks"), ("MOVER_NOTIFY_ON", "failure")]);
     assert_eq!((done.len(), lines(&failed).len()), (0, 1));
 }
