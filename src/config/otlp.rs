@@ -1,8 +1,8 @@
 //! OpenTelemetry, as its own variables have it: the endpoint of both signals with a path below it, or one for
 //! each, which is taken as it is.
 //!
-//! Messages are OTLP over HTTP in JSON. A protocol that this is not, such as gRPC, is no reason to fail a
-//! backup: the variables of OpenTelemetry are often set for a whole cluster.
+//! Messages go over HTTP, in protobuf or in JSON. Another protocol, such as gRPC, is no reason to fail a backup:
+//! the variables of OpenTelemetry are often set for a whole cluster.
 
 use super::env::Lookup;
 use super::outlets::url;
@@ -25,6 +25,8 @@ pub struct Otlp {
     pub headers: Vec<(String, Secret)>,
     /// What is said of the program: names and values, `service.name` first.
     pub resource: Vec<(String, String)>,
+    /// Messages are JSON, not protobuf.
+    pub json: bool,
     /// A protocol that something is to be sent by and that is not spoken here: then nothing is sent.
     pub foreign_protocol: Option<String>,
 }
@@ -34,7 +36,7 @@ impl Otlp {
     pub(super) fn parse(lookup: &Lookup) -> Result<Self> {
         let disabled = lookup.flag(&OTEL_SDK_DISABLED, false)?;
         let protocol = lookup.text(&OTEL_EXPORTER_OTLP_PROTOCOL)?;
-        if let Some(foreign) = protocol.filter(|name| !name.starts_with("http/")) {
+        if let Some(foreign) = protocol.filter(|name| !["http/protobuf", "http/json"].contains(name)) {
             let endpoints = [
                 &OTEL_EXPORTER_OTLP_ENDPOINT,
                 &OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
@@ -72,6 +74,7 @@ impl Otlp {
             traces: place(traces, lookup.text(&OTEL_TRACES_EXPORTER)?, "v1/traces"),
             headers: headers.collect(),
             resource,
+            json: protocol == Some("http/json"),
             foreign_protocol: None,
         })
     }
@@ -111,7 +114,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318/"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces/in"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20abc=, x = y%"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=no,c=d%2Ce"),
         ]);
         assert_eq!(shown(otlp.metrics.as_ref()), "http://otel:4318/v1/metrics");
@@ -121,7 +124,8 @@ mod tests {
         assert_eq!(headers, [("Authorization", "Basic abc=".to_owned()), ("x", "y%".to_owned())]);
         let resource = [("service.name", "volmover"), ("a", "b"), ("c", "d,e")];
         assert_eq!(otlp.resource, resource.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(otlp.foreign_protocol, None);
+        assert_eq!((otlp.foreign_protocol, otlp.json), (None, true));
+        assert!(!parse(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]).json);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod listen;
 pub mod metrics;
 mod notify;
 mod otlp;
+mod protobuf;
 mod pushgateway;
 
 use cache::Cache;

@@ -29,6 +29,7 @@ fn prometheus_has_what_pushgateway_node_exporter_and_opentelemetry_were_told() {
         .with("MOVER_METRICS_FILE", texts.path().join("app.prom"))
         .with("MOVER_PUSHGATEWAY", gateway.url())
         .with("OTEL_SERVICE_NAME", "otlp")
+        .with("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
         .with("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", format!("{}/api/v1/otlp/v1/metrics", prometheus.url()))
         .run();
     assert!(told.code == 0 && told.err.is_empty(), "{}", told.err);
@@ -98,7 +99,16 @@ fn victoria_metrics_takes_what_is_pushed() {
         .with("MOVER_PUSHGATEWAY", format!("{}/api/v1/import/prometheus", victoria.url()))
         .run();
     assert!(ran.code == 0 && ran.err.is_empty(), "{}", ran.err);
-    for figure in figures::of_run(&report, &repo, source.path()) {
+    let figures = figures::of_run(&report, &repo, source.path());
+    for figure in &figures {
         victoria.comes_to(&figure.query("job=\"volmover\""), figure.value);
     }
+    // It takes OTLP in the binary form alone.
+    let ran = named(repo.call(RUN))
+        .with("DATA_DIR", source.path())
+        .with("OTEL_RESOURCE_ATTRIBUTES", "job=otlp")
+        .with("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", format!("{}/opentelemetry/v1/metrics", victoria.url()))
+        .run();
+    assert!(ran.code == 0 && ran.err.is_empty(), "{}", ran.err);
+    victoria.comes_to(r#"mover_last_run_success{job="otlp",operation="verify"}"#, 1.0);
 }
