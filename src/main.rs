@@ -215,7 +215,8 @@ impl Ending {
                 std::thread::park();
             }
         };
-        self.collector.close(error);
+        let error = error.cloned().map(Error::advised);
+        self.collector.close(error.as_ref());
         let summary = self.collector.summary();
         if let Some(warning) = outlets.tell(&summary, deadline) {
             self.collector.warn(&warning);
@@ -230,7 +231,7 @@ impl Ending {
         if self.personality == Personality::Mover {
             std::thread::sleep(BEFORE_THE_CAUSE);
         }
-        self.collector.failed(error);
+        self.collector.failed(&error);
         ExitCode::from(error.kind.exit_code())
     }
 }
