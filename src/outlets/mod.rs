@@ -59,16 +59,19 @@ pub struct Outlets {
     all: Vec<Outlet>,
 }
 
+/// What a way out does with samples, or why it could not.
+type Show = dyn Fn(&[Sample]) -> Result<(), String> + Send + Sync;
+
 /// Who is told of samples, also while the run lasts; once `true`, the last word is said.
 #[derive(Clone)]
 struct Gauge {
-    send: Arc<dyn Fn(&[Sample]) -> Result<(), String> + Send + Sync>,
+    show: Arc<Show>,
     closed: Arc<Mutex<bool>>,
 }
 
 impl Gauge {
-    fn new(send: impl Fn(&[Sample]) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self { send: Arc::new(send), closed: Arc::default() }
+    fn new(show: impl Fn(&[Sample]) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self { show: Arc::new(show), closed: Arc::default() }
     }
 
     fn closed(&self) -> MutexGuard<'_, bool> {
@@ -79,14 +82,14 @@ impl Gauge {
     fn beat(&self, samples: &[Sample]) {
         let closed = self.closed();
         if !*closed {
-            let _ = (self.send)(samples);
+            let _ = (self.show)(samples);
         }
     }
 
     fn last_word(&self, samples: &[Sample]) -> Result<(), String> {
         let mut closed = self.closed();
         *closed = true;
-        if samples.is_empty() { Ok(()) } else { (self.send)(samples) }
+        if samples.is_empty() { Ok(()) } else { (self.show)(samples) }
     }
 }
 
@@ -208,7 +211,9 @@ fn beat(gauges: Vec<(&'static str, Gauge)>, collector: &Arc<Collector>, interval
             std::thread::sleep(interval);
             let samples = metrics::heartbeat(&collector.summary());
             if !samples.is_empty() {
-                gauges.iter().for_each(|(_, gauge)| gauge.beat(&samples));
+                for (_, gauge) in &gauges {
+                    gauge.beat(&samples);
+                }
             }
         }
     };
