@@ -91,7 +91,7 @@ fn refused(error: Error, lookup: &Lookup, call: &Call) -> Refused {
         json: lookup.flag(&MOVER_JSON, false).unwrap_or(false),
         missing: config::missing(lookup),
         outlets: (
-            OutletsConfig::parse(lookup, &call.operations).unwrap_or_default(),
+            OutletsConfig::as_far_as_valid(lookup, &call.operations).0,
             Network::parse(lookup).unwrap_or_default(),
         ),
     }
@@ -215,7 +215,8 @@ impl Ending {
                 std::thread::park();
             }
         };
-        self.collector.close(error);
+        let error = error.cloned().map(Error::advised);
+        self.collector.close(error.as_ref());
         let summary = self.collector.summary();
         if let Some(warning) = outlets.tell(&summary, deadline) {
             self.collector.warn(&warning);
@@ -230,7 +231,7 @@ impl Ending {
         if self.personality == Personality::Mover {
             std::thread::sleep(BEFORE_THE_CAUSE);
         }
-        self.collector.failed(error);
+        self.collector.failed(&error);
         ExitCode::from(error.kind.exit_code())
     }
 }

@@ -1,8 +1,8 @@
 //! OpenTelemetry, as its own variables have it: the endpoint of both signals with a path below it, or one for
 //! each, which is taken as it is.
 //!
-//! Messages are OTLP over HTTP in JSON. A protocol that this is not, such as gRPC, is no reason to fail a
-//! backup: the variables of OpenTelemetry are often set for a whole cluster.
+//! Messages go over HTTP, in protobuf or in JSON. Another protocol, such as gRPC, is no reason to fail a backup:
+//! the variables of OpenTelemetry are often set for a whole cluster.
 
 use super::env::Lookup;
 use super::outlets::url;
@@ -25,7 +25,9 @@ pub struct Otlp {
     pub headers: Vec<(String, Secret)>,
     /// What is said of the program: names and values, `service.name` first.
     pub resource: Vec<(String, String)>,
-    /// A protocol that is asked for and not spoken: then nothing is sent.
+    /// Messages are JSON, not protobuf.
+    pub json: bool,
+    /// A protocol that something is to be sent by and that is not spoken here: then nothing is sent.
     pub foreign_protocol: Option<String>,
 }
 
@@ -33,6 +35,17 @@ impl Otlp {
     /// From the variables.
     pub(super) fn parse(lookup: &Lookup) -> Result<Self> {
         let disabled = lookup.flag(&OTEL_SDK_DISABLED, false)?;
+        let protocol = lookup.text(&OTEL_EXPORTER_OTLP_PROTOCOL)?;
+        if let Some(foreign) = protocol.filter(|name| !["http/protobuf", "http/json"].contains(name)) {
+            let endpoints = [
+                &OTEL_EXPORTER_OTLP_ENDPOINT,
+                &OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
+                &OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+            ];
+            let is_set = endpoints.iter().any(|endpoint| lookup.value(endpoint).is_some());
+            let foreign_protocol = (is_set && !disabled).then(|| foreign.to_owned());
+            return Ok(Self { foreign_protocol, ..Self::default() });
+        }
         let base = url(lookup, &OTEL_EXPORTER_OTLP_ENDPOINT)?;
         let place = |own: Option<Secret>, exporter: Option<&str>, path: &str| {
             let below = |base: &Secret| {
@@ -56,20 +69,20 @@ impl Otlp {
             let (name, value) = pair.split_once('=')?;
             Some((name.trim().to_owned(), Secret::new(decoded(value.trim()))))
         });
-        let protocol = lookup.text(&OTEL_EXPORTER_OTLP_PROTOCOL)?;
         Ok(Self {
             metrics: place(metrics, lookup.text(&OTEL_METRICS_EXPORTER)?, "v1/metrics"),
             traces: place(traces, lookup.text(&OTEL_TRACES_EXPORTER)?, "v1/traces"),
             headers: headers.collect(),
             resource,
-            foreign_protocol: protocol.filter(|name| !name.starts_with("http/")).map(str::to_owned),
+            json: protocol == Some("http/json"),
+            foreign_protocol: None,
         })
     }
 
-    /// Whether anything is to be sent.
+    /// Whether anything is to be sent, or would be.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.urls().next().is_some()
+        self.foreign_protocol.is_some() || self.urls().next().is_some()
     }
 
     /// Where anything goes.
@@ -101,7 +114,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318/"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces/in"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20abc=, x = y%"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=no,c=d%2Ce"),
         ]);
         assert_eq!(shown(otlp.metrics.as_ref()), "http://otel:4318/v1/metrics");
@@ -111,7 +124,8 @@ mod tests {
         assert_eq!(headers, [("Authorization", "Basic abc=".to_owned()), ("x", "y%".to_owned())]);
         let resource = [("service.name", "volmover"), ("a", "b"), ("c", "d,e")];
         assert_eq!(otlp.resource, resource.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(otlp.foreign_protocol, None);
+        assert_eq!((otlp.foreign_protocol, otlp.json), (None, true));
+        assert!(!parse(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]).json);
     }
 
     #[test]
@@ -125,9 +139,13 @@ mod tests {
             (shown(traces.metrics.as_ref()), shown(traces.traces.as_ref())),
             (String::new(), "http://otel/v1/traces".to_owned())
         );
-        assert_eq!(
-            parse(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).foreign_protocol.as_deref(),
-            Some("grpc")
-        );
+    }
+
+    #[test]
+    fn another_protocol_is_told_of_and_fails_nothing() {
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let otlp = parse(&[grpc, ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")]);
+        assert_eq!((otlp.foreign_protocol.as_deref(), otlp.is_set()), (Some("grpc"), true));
+        assert!(!parse(&[grpc]).is_set(), "nothing was to be sent");
     }
 }

@@ -15,7 +15,7 @@ use super::variables::{
     MOVER_METRICS_FILE, MOVER_METRICS_LISTEN, MOVER_NAME, MOVER_NAMESPACE, MOVER_NOTIFY_FORMAT,
     MOVER_NOTIFY_ON, MOVER_NOTIFY_URL, MOVER_PUSHGATEWAY, MOVER_REPORT_FILE, MOVER_TERMINATION_LOG,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::pod_namespace;
 use crate::report::run_summary::Object;
 
@@ -81,21 +81,32 @@ pub enum NotifyFormat {
 
 impl OutletsConfig {
     /// From the variables.
+    ///
+    /// # Errors
+    /// A usage error for the first value that is wrong.
     pub fn parse(lookup: &Lookup, operations: &[Operation]) -> Result<Self> {
+        let (config, wrong) = Self::as_far_as_valid(lookup, operations);
+        wrong.map_or(Ok(config), Err)
+    }
+
+    /// Those that are valid, and the first error: who asked for what cannot be is told wherever it can be.
+    #[must_use]
+    pub fn as_far_as_valid(lookup: &Lookup, operations: &[Operation]) -> (Self, Option<Error>) {
+        let wrong = &mut None;
         let mut config = Self {
-            object: object(lookup, operations)?,
+            object: valid(object(lookup, operations), wrong),
             termination_log: lookup.path(&MOVER_TERMINATION_LOG),
             report_file: lookup.path(&MOVER_REPORT_FILE),
             metrics_file: lookup.path(&MOVER_METRICS_FILE),
-            metrics_listen: lookup.parse(&MOVER_METRICS_LISTEN, addresses)?.unwrap_or_default(),
+            metrics_listen: valid(lookup.parse(&MOVER_METRICS_LISTEN, addresses), wrong).unwrap_or_default(),
             cache_dir: super::cache_dir(lookup),
-            pushgateway: url(lookup, &MOVER_PUSHGATEWAY)?,
-            otlp: Otlp::parse(lookup)?,
-            notify: Notify::parse(lookup)?,
+            pushgateway: valid(url(lookup, &MOVER_PUSHGATEWAY), wrong),
+            otlp: valid(Otlp::parse(lookup), wrong),
+            notify: valid(Notify::parse(lookup), wrong),
             credentials: Vec::new(),
         };
         config.credentials = config.hidden();
-        Ok(config)
+        (config, wrong.take())
     }
 
     /// Every secret in it.
@@ -134,6 +145,14 @@ impl Notify {
         });
         Ok(url(lookup, &MOVER_NOTIFY_URL)?.map(|url| Self { url, on, format }))
     }
+}
+
+/// A part of it, left out where it is wrong.
+fn valid<T: Default>(parsed: Result<T>, wrong: &mut Option<Error>) -> T {
+    parsed.unwrap_or_else(|error| {
+        wrong.get_or_insert(error);
+        T::default()
+    })
 }
 
 pub(super) fn url(lookup: &Lookup, variable: &Variable) -> Result<Option<Secret>> {

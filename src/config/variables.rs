@@ -235,15 +235,15 @@ table! {
     MOVER_PUSHGATEWAY = Variable::one(Group::Outlets, "URL", "push metrics to a Pushgateway, a group for each operation of each object")
         .option("pushgateway").hidden();
     OTEL_EXPORTER_OTLP_ENDPOINT = Variable::one(Group::Outlets, "URL",
-        "send metrics and the run as a trace by OTLP (HTTP, JSON) to /v1/metrics and /v1/traces below it")
+        "send metrics and the run as a trace by OTLP over HTTP to /v1/metrics and /v1/traces below it")
         .option("otel-endpoint").hidden();
     OTEL_EXPORTER_OTLP_METRICS_ENDPOINT = Variable::one(Group::Outlets, "URL", "where metrics go instead, as it is")
         .option("otel-metrics-endpoint").hidden();
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = Variable::one(Group::Outlets, "URL", "where traces go instead, as it is")
         .option("otel-traces-endpoint").hidden();
     OTEL_EXPORTER_OTLP_PROTOCOL = Variable::one(Group::Outlets, "PROTOCOL",
-        "whatever http/… is asked for, http/json is sent; with grpc nothing is, and a warning says so")
-        .option("otel-protocol").default("http/json");
+        "http/protobuf or http/json; with grpc nothing is sent, and a warning says so")
+        .option("otel-protocol").default("http/protobuf");
     OTEL_METRICS_EXPORTER = Variable::one(Group::Outlets, "otlp|none", "none: send no metrics by OTLP")
         .option("otel-metrics-exporter").default("otlp");
     OTEL_TRACES_EXPORTER = Variable::one(Group::Outlets, "otlp|none", "none: send no trace by OTLP")

@@ -38,7 +38,12 @@ impl Http {
     }
 
     /// Sends `body` and wants an answer of the 200s.
-    pub(super) fn post(&self, url: &str, headers: &[(&str, &str)], body: String) -> Result<(), String> {
+    pub(super) fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Result<(), String> {
         let shared = self.shared.get_or_init(|| self.start()).as_ref().map_err(Clone::clone)?;
         let runtime = shared.runtime.as_ref().ok_or("no network thread")?;
         let host = host_of(url);

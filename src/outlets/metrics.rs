@@ -73,6 +73,14 @@ families! {
     PRUNE_SUCCESS "mover_prune_last_success_timestamp_seconds" "When the repository was last pruned.";
 }
 
+/// All of them as Markdown, for the README.
+#[must_use]
+pub fn table() -> String {
+    let row = |family: &Family| format!("| `{}` | {} | {} |\n", family.name, family.kind(), family.help);
+    let rows: String = FAMILIES.iter().map(row).collect();
+    format!("| metric | type | meaning |\n|---|---|---|\n{rows}")
+}
+
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sample {
@@ -107,7 +115,7 @@ pub(super) fn samples(summary: &RunSummary, cache_bytes: Option<u64>) -> Vec<Sam
         let mut of = Of::new(Group::of(summary, operation.operation));
         of.run(summary, operation);
         of.work(operation);
-        cache_bytes.into_iter().for_each(|bytes| of.count(CACHE_BYTES, &[], bytes));
+        of.count_known(CACHE_BYTES, &[], cache_bytes);
         samples.extend(of.samples);
     }
     let mut whole = Of::new(Group::of(summary, REPOSITORY));
@@ -176,6 +184,12 @@ impl Of {
         self.add(family, labels, value as f64);
     }
 
+    fn count_known(&mut self, family: Family, labels: &[(&'static str, &str)], value: Option<u64>) {
+        if let Some(value) = value {
+            self.count(family, labels, value);
+        }
+    }
+
     fn pulse(&mut self, summary: &RunSummary, operation: &OperationSummary) {
         let beat = operation.ended.unwrap_or(summary.ended);
         self.add(HEARTBEAT, &[], seconds(beat));
@@ -216,7 +230,9 @@ impl Of {
                 "prune" => Some(PRUNE_SUCCESS),
                 _ => None,
             };
-            own.into_iter().for_each(|family| self.add(family, &[], now));
+            if let Some(family) = own {
+                self.add(family, &[], now);
+            }
         }
     }
 
@@ -256,12 +272,12 @@ impl Of {
             (UNUSED_BYTES, latest(|survey| survey.unused_bytes)),
         ];
         for (family, bytes) in sizes {
-            bytes.into_iter().for_each(|bytes| self.count(family, &[], bytes));
+            self.count_known(family, &[], bytes);
         }
         for of in &last.identities {
             let label = [("identity", of.identity.as_str())];
             self.count(IDENTITY_SNAPSHOTS, &label, of.snapshots);
-            stored(&of.identity).into_iter().for_each(|bytes| self.count(IDENTITY_BYTES, &label, bytes));
+            self.count_known(IDENTITY_BYTES, &label, stored(&of.identity));
             self.add(IDENTITY_LAST, &label, of.last_snapshot_seconds as f64);
         }
     }

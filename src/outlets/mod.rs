@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::config::network::Network;
-use crate::config::outlets::{Notify, OutletsConfig};
+use crate::config::outlets::{Notify, NotifyFormat, OutletsConfig};
 use crate::report::{Collector, RunSummary};
 
 mod cache;
@@ -17,9 +17,10 @@ mod exposition;
 mod file;
 mod http;
 mod listen;
-mod metrics;
+pub mod metrics;
 mod notify;
 mod otlp;
+mod protobuf;
 mod pushgateway;
 
 use cache::Cache;
@@ -58,16 +59,19 @@ pub struct Outlets {
     all: Vec<Outlet>,
 }
 
+/// What a way out does with samples, or why it could not.
+type Show = dyn Fn(&[Sample]) -> Result<(), String> + Send + Sync;
+
 /// Who is told of samples, also while the run lasts; once `true`, the last word is said.
 #[derive(Clone)]
 struct Gauge {
-    send: Arc<dyn Fn(&[Sample]) -> Result<(), String> + Send + Sync>,
+    show: Arc<Show>,
     closed: Arc<Mutex<bool>>,
 }
 
 impl Gauge {
-    fn new(send: impl Fn(&[Sample]) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self { send: Arc::new(send), closed: Arc::default() }
+    fn new(show: impl Fn(&[Sample]) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self { show: Arc::new(show), closed: Arc::default() }
     }
 
     fn closed(&self) -> MutexGuard<'_, bool> {
@@ -78,14 +82,14 @@ impl Gauge {
     fn beat(&self, samples: &[Sample]) {
         let closed = self.closed();
         if !*closed {
-            let _ = (self.send)(samples);
+            let _ = (self.show)(samples);
         }
     }
 
     fn last_word(&self, samples: &[Sample]) -> Result<(), String> {
         let mut closed = self.closed();
         *closed = true;
-        if samples.is_empty() { Ok(()) } else { (self.send)(samples) }
+        if samples.is_empty() { Ok(()) } else { (self.show)(samples) }
     }
 }
 
@@ -115,7 +119,8 @@ impl Outlets {
                 otlp::send(&http, &otlp, summary, cache.bytes())
             }));
         }
-        all.extend(config.notify.clone().map(|notify| webhook(&http, notify)));
+        let dry_run = collector.summary().dry_run;
+        all.extend(config.notify.clone().and_then(|notify| webhook(&http, notify, dry_run)));
         Self { all }
     }
 
@@ -178,17 +183,21 @@ fn gauges(config: &OutletsConfig, http: &Http) -> Vec<(&'static str, Gauge)> {
 }
 
 /// The end must not arrive before the beginning, which is told meanwhile.
-fn webhook(http: &Http, notify: Notify) -> Outlet {
+fn webhook(http: &Http, notify: Notify, dry_run: bool) -> Option<Outlet> {
+    if dry_run && notify.format == NotifyFormat::Healthchecks {
+        // It has no words: a trial would pass for the backup that is waited for.
+        return None;
+    }
     let http = http.clone();
     let begun = notify::wants_start(&notify).then(|| {
         let (http, notify) = (http.clone(), notify.clone());
         let thread = std::thread::Builder::new().name("outlet".to_owned());
         thread.spawn(move || notify::start(&http, &notify)).ok()
     });
-    Outlet::new("MOVER_NOTIFY_URL", move |summary| {
+    Some(Outlet::new("MOVER_NOTIFY_URL", move |summary| {
         let begun = begun.flatten().map_or(Ok(()), |thread| thread.join().unwrap_or(Ok(())));
         notify::end(&http, &notify, summary).and(begun)
-    })
+    }))
 }
 
 /// Says from time to time that the run is alive, on a thread that nobody waits for.
@@ -202,7 +211,9 @@ fn beat(gauges: Vec<(&'static str, Gauge)>, collector: &Arc<Collector>, interval
             std::thread::sleep(interval);
             let samples = metrics::heartbeat(&collector.summary());
             if !samples.is_empty() {
-                gauges.iter().for_each(|(_, gauge)| gauge.beat(&samples));
+                for (_, gauge) in &gauges {
+                    gauge.beat(&samples);
+                }
             }
         }
     };

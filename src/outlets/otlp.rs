@@ -1,4 +1,4 @@
-//! The run as OpenTelemetry has it, in OTLP's JSON: its metrics, and its phases as a trace.
+//! The run as OpenTelemetry has it, in OTLP's JSON or its binary form: its metrics, and its phases as a trace.
 //!
 //! A span for the run, one for each operation, one for each phase. A phase that came again is one span, as
 //! long as all of its time. Names are those of the text format; ids are random.
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::http::Http;
 use super::metrics::{FAMILIES, Sample, samples};
+use super::protobuf;
 use crate::config::otlp::Otlp;
 use crate::random::{SystemRandom, random_array};
 use crate::report::RunSummary;
@@ -21,21 +22,27 @@ pub(super) fn send(
     cache_bytes: Option<u64>,
 ) -> Result<(), String> {
     if let Some(protocol) = &config.foreign_protocol {
-        return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not spoken here, http/json is"));
+        return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not spoken here, http/protobuf is"));
     }
     let headers: Vec<_> = config.headers.iter().map(|(name, value)| (name.as_str(), value.text())).collect();
-    let mut all = vec![("Content-Type", "application/json")];
+    let form = if config.json { "application/json" } else { "application/x-protobuf" };
+    let mut all = vec![("Content-Type", form)];
     all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
     let mut outcome = Ok(());
     if let (Some(url), false) = (&config.metrics, summary.dry_run) {
-        outcome = http.post(&url.text(), &all, metrics(summary, cache_bytes, &config.resource).to_string());
+        let value = metrics(summary, cache_bytes, &config.resource);
+        outcome = http.post(&url.text(), &all, body(&value, protobuf::METRICS, config.json));
     }
     if let Some(url) = &config.traces {
         let ids = Ids { random: random_array(&SystemRandom).unwrap_or([7; 16]), spans: 0 };
-        outcome =
-            outcome.and(http.post(&url.text(), &all, trace(summary, &config.resource, ids).to_string()));
+        let value = trace(summary, &config.resource, ids);
+        outcome = outcome.and(http.post(&url.text(), &all, body(&value, protobuf::TRACES, config.json)));
     }
     outcome
+}
+
+fn body(message: &Value, fields: &[protobuf::Field], json: bool) -> Vec<u8> {
+    if json { message.to_string().into_bytes() } else { protobuf::encode(message, fields) }
 }
 
 fn metrics(summary: &RunSummary, cache_bytes: Option<u64>, resource: &[(String, String)]) -> Value {

@@ -212,7 +212,7 @@ impl Monitor for Collector {
             state.warnings.push(self.kept(text));
         }
         drop(state);
-        self.inner.warn(text);
+        self.inner.warn(&blotted(text.to_owned(), &self.about.secrets));
     }
 
     fn item_failed(&self, during: &str, item: &str, cause: &str) {
@@ -387,8 +387,10 @@ impl Monitor for Collector {
         self.inner.surveyed(repository);
     }
 
+    /// The cause may be what a store answered, which may repeat what it was asked with.
     fn failed(&self, error: &Error) {
-        self.inner.failed(error);
+        let cause = error.cause.clone().map(|cause| blotted(cause, &self.about.secrets));
+        self.inner.failed(&Error { cause, ..error.clone() });
     }
 }
 

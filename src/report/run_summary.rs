@@ -352,7 +352,8 @@ impl RunSummary {
             (Outcome::Nothing, _) => "done, but there was nothing to do".to_owned(),
             (Outcome::NotRun | Outcome::Running | Outcome::Skipped, _) => "started".to_owned(),
         };
-        format!("volmover {}{whose}: {how}", names.join(", "))
+        let trial = if self.dry_run { " (dry run)" } else { "" };
+        format!("volmover {}{whose}: {how}{trial}", names.join(", "))
     }
 
     /// A few lines for people.

@@ -53,7 +53,8 @@ fn a_run_whose_ways_out_are_all_dead_ends_well_with_one_warning() {
 #[test]
 fn a_failure_stays_the_same_and_its_line_the_last() {
     let silent = Stub::start(|_| None);
-    let call = Repo::new().call("prune").with("RESTIC_PASSWORD", "Gehe1m-other");
+    let repo = Repo::new();
+    let call = repo.call("prune").with("RESTIC_PASSWORD", "Gehe1m-other");
     let ran = call.with("MOVER_NOTIFY_URL", silent.url()).run();
     ran.assert_failed(12, "Fatal: wrong password or no key found");
     assert!(ran.err.contains("Warning: this run could not be told to MOVER_NOTIFY_URL: "), "{}", ran.err);

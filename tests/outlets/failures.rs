@@ -94,7 +94,7 @@ fn of_configuration_repository_and_password() {
     Told::fails(&none, ErrorKind::Other, "failed to find snapshot", "snapshots");
     let soon = call("backup").with("MOVER_LOCK_WAIT", "soon");
     Told::fails(&soon, ErrorKind::Usage, "MOVER_LOCK_WAIT=soon", "Accepted: a duration");
-    Told::fails(&call("frobnicate"), ErrorKind::Usage, "frobnicate", "help");
+    Told::fails(&call("frobnicate"), ErrorKind::Usage, "frobnicate", "Supported: init, backup");
     Told::fails(&missing, ErrorKind::RepositoryMissing, "/nonexistent/repository", "create it with init");
     let wrong = call("backup").with("RESTIC_PASSWORD", "Gehe1m, but wrong");
     Told::fails(&wrong, ErrorKind::WrongPassword, "wrong password", "Check RESTIC_PASSWORD");

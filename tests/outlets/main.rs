@@ -11,6 +11,7 @@ mod messages;
 mod metrics;
 mod progress;
 mod receivers;
+mod secrets;
 mod servers;
 #[path = "../support/stub.rs"]
 mod stub;

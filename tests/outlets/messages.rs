@@ -94,6 +94,8 @@ fn healthchecks_are_pinged_at_the_start_and_at_the_end() {
     assert_eq!(lines(&done), [start, "POST /Gehe1m-topic?x=1 HTTP/1.1"]);
     assert_eq!(lines(&failed), [start, "POST /Gehe1m-topic/fail?x=1 HTTP/1.1"]);
     assert!(failed[1].1.contains("\nFatal: "), "{}", failed[1].1);
+    let [done, failed] = heard(&[("MOVER_NOTIFY_FORMAT", "healthchecks"), ("MOVER_DRY_RUN", "1")]);
+    assert_eq!((done.len(), failed.len()), (0, 0), "a trial is no backup");
     let [done, failed] = heard(&[("MOVER_NOTIFY_FORMAT", "healthchecks"), ("MOVER_NOTIFY_ON", "failure")]);
     assert_eq!((done.len(), lines(&failed).len()), (0, 1));
 }
@@ -103,7 +105,11 @@ fn who_gets_the_configuration_wrong_is_told_of_by_the_webhook_too() {
     let (stub, heard) = webhook();
     let place = TempDir::new().unwrap();
     let call = Call::on("backup", place.path().join("r")).with("MOVER_NOTIFY_URL", stub.url());
-    call.with("MOVER_LOCK_WAIT", "soon").run().assert_failed(2, "Fatal: invalid value: MOVER_LOCK_WAIT=soon");
-    let told: Value = serde_json::from_str(&heard.lock().unwrap()[0].1).unwrap();
-    assert_eq!((&told["exit_code"], &told["operations"][0]["outcome"]), (&2.into(), &"failed".into()));
+    // One that is a way out itself, too.
+    for (name, value) in [("MOVER_LOCK_WAIT", "soon"), ("MOVER_METRICS_LISTEN", "here")] {
+        let line = format!("Fatal: invalid value: {name}={value}");
+        call.clone().with(name, value).run().assert_failed(2, &line);
+        let told: Value = serde_json::from_str(&heard.lock().unwrap().pop().unwrap().1).unwrap();
+        assert_eq!((&told["exit_code"], &told["operations"][0]["outcome"]), (&2.into(), &"failed".into()));
+    }
 }

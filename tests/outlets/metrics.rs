@@ -194,6 +194,7 @@ fn opentelemetry_gets_metrics_and_a_trace() {
         .with("DATA_DIR", source.path())
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", stub.url())
         .with("OTEL_EXPORTER_OTLP_HEADERS", "x-key=Gehe1m%20token")
+        .with("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
         .with("OTEL_SERVICE_NAME", "nightly")
         .ok();
     let heard = heard.lock().unwrap();

@@ -1,4 +1,6 @@
 //! The real receivers: a run's figures arrive at each of them, and are those of its summary and of restic.
+//!
+//! Debian's Prometheus is built without OpenTelemetry, so VictoriaMetrics takes it here.
 
 use tempfile::TempDir;
 use volmover::repository::lock::LockMode;
@@ -12,7 +14,7 @@ const RUN: &str = "backup prune stats check verify";
 const BACKUP: &[&str] = &[r#"operation="backup""#];
 
 #[test]
-fn prometheus_has_what_pushgateway_node_exporter_and_opentelemetry_were_told() {
+fn prometheus_has_what_pushgateway_and_node_exporter_were_told() {
     let (repo, source, place, texts) =
         (Repo::new(), source(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let (Some(gateway), Some(node)) = (Server::pushgateway(), Server::node_exporter(texts.path())) else {
@@ -28,15 +30,13 @@ fn prometheus_has_what_pushgateway_node_exporter_and_opentelemetry_were_told() {
         .with("MOVER_REPORT_FILE", &report)
         .with("MOVER_METRICS_FILE", texts.path().join("app.prom"))
         .with("MOVER_PUSHGATEWAY", gateway.url())
-        .with("OTEL_SERVICE_NAME", "otlp")
-        .with("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", format!("{}/api/v1/otlp/v1/metrics", prometheus.url()))
         .run();
     assert!(told.code == 0 && told.err.is_empty(), "{}", told.err);
     for figure in figures::of_run(&report, &repo, source.path()) {
         figure.assert_in(&gateway.metrics());
         figure.assert_in(&node.metrics());
         // What is pushed keeps the name that it is pushed under.
-        for job in ["volmover", "node", "otlp"] {
+        for job in ["volmover", "node"] {
             prometheus.comes_to(&figure.query(&format!("job=\"{job}\"")), figure.value);
         }
     }
@@ -74,10 +74,21 @@ fn a_pushgateway_keeps_the_last_success_through_a_failure() {
         assert_eq!(of(name), value(&good, name, BACKUP), "{name}\n{bad}");
     }
     assert!(value(&bad, "mover_check_last_success_timestamp_seconds", &[]).is_some(), "{bad}");
+
+    // Names that a path cannot hold.
+    let odd = repo.call("check").with("MOVER_NAME", "a/b ü\"").with("MOVER_PUSHGATEWAY", gateway.url()).run();
+    assert!(odd.code == 0 && odd.err.is_empty(), "{}", odd.err);
+    let parts = [r#"obj_name="a/b ü\"""#, r#"obj_namespace="""#];
+    assert_eq!(
+        value(&gateway.metrics(), "mover_last_run_success", &parts),
+        Some(1.0),
+        "{}",
+        gateway.metrics()
+    );
 }
 
 #[test]
-fn victoria_metrics_takes_what_is_pushed() {
+fn victoria_metrics_has_what_was_pushed_and_what_opentelemetry_was_told() {
     let Some(victoria) = Server::victoria_metrics() else { return };
     let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
     let report = place.path().join("report");
@@ -85,9 +96,13 @@ fn victoria_metrics_takes_what_is_pushed() {
         .with("DATA_DIR", source.path())
         .with("MOVER_REPORT_FILE", &report)
         .with("MOVER_PUSHGATEWAY", format!("{}/api/v1/import/prometheus", victoria.url()))
+        .with("OTEL_RESOURCE_ATTRIBUTES", "job=otlp")
+        .with("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", format!("{}/opentelemetry/v1/metrics", victoria.url()))
         .run();
     assert!(ran.code == 0 && ran.err.is_empty(), "{}", ran.err);
     for figure in figures::of_run(&report, &repo, source.path()) {
-        victoria.comes_to(&figure.query("job=\"volmover\""), figure.value);
+        for job in ["volmover", "otlp"] {
+            victoria.comes_to(&figure.query(&format!("job=\"{job}\"")), figure.value);
+        }
     }
 }

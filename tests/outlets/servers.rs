@@ -45,7 +45,7 @@ impl Server {
         })
     }
 
-    /// Prometheus, which takes OTLP and scrapes these ports, each as a job of this name.
+    /// Prometheus, which scrapes these ports, each as a job of this name.
     pub(super) fn prometheus(jobs: &[(&str, u16)]) -> Option<Self> {
         Self::prometheus_with(jobs, "", &[])
     }
@@ -68,7 +68,6 @@ impl Server {
             vec![
                 "--config.file=config.yml".to_owned(),
                 "--storage.tsdb.path=data".to_owned(),
-                "--enable-feature=otlp-write-receiver".to_owned(),
                 format!("--web.listen-address=127.0.0.1:{port}"),
             ]
         })
@@ -95,7 +94,7 @@ impl Server {
         })
     }
 
-    /// VictoriaMetrics, which takes what a Pushgateway takes and answers queries as Prometheus does.
+    /// VictoriaMetrics, which takes what a Pushgateway takes, and OTLP, and answers queries as Prometheus does.
     pub(super) fn victoria_metrics() -> Option<Self> {
         Self::start("victoria-metrics", "/health", |port, _| {
             vec![
