@@ -5,15 +5,19 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
+use volmover::repository::lock::LockMode;
 
 use crate::recorded::{APPS, Fleet, ended};
-use crate::servers::Server;
+use crate::servers::{Server, free_port, get};
 use crate::stub::{Stub, answer};
+use crate::support::children::Running;
 use crate::support::fixture;
+use crate::support::mover::Mover;
 use crate::yaml::text;
 
 /// What VolSync and kube-state-metrics say of a failed backup, of a claim and of a maintenance job.
@@ -26,7 +30,7 @@ kube_job_failed{namespace="backup",job_name="volsync-forget-prune-29382000",cond
 "#;
 
 /// Alerts that must come, each with what its summary says of whom.
-const EXPECTED: [(&str, &str); 14] = [
+const EXPECTED: [(&str, &str); 15] = [
     // Runs that failed, by their exit codes.
     ("VolSyncReplicationFailed", "business/odoo"),
     ("VolsyncMoverJobFailed", "business/odoo"),
@@ -35,6 +39,8 @@ const EXPECTED: [(&str, &str); 14] = [
     ("VolmoverBackupEmpty", "media/emby"),
     // What a run met.
     ("VolmoverStaleLock", "backup/locked"),
+    // A run that lives and does not end.
+    ("VolmoverRestoreStuck", "media/emby"),
     // Time that passed.
     ("VolSyncStaleBackup", "business/odoo"),
     ("VolsyncBackupStale", "business/odoo"),
@@ -79,7 +85,38 @@ fn broken_fleet() -> String {
         file.set_modified(SystemTime::now() - Duration::from_hours(2)).unwrap();
     }
     of(("locked", "backup"), "check", &locked, 0);
-    fs::read_to_string(fleet.metrics()).unwrap()
+    format!("{}{}", fs::read_to_string(fleet.metrics()).unwrap(), stuck(&fleet))
+}
+
+/// What a restore that waits for a lock tells who scrapes it; as if it had begun two hours ago.
+fn stuck(fleet: &Fleet) -> String {
+    let holder = Mover::open(&fleet.path("repository")).unwrap();
+    let told = holder.session().locked(LockMode::Exclusive, |_| {
+        loop {
+            // The port may be somebody else's by now.
+            let port = free_port();
+            let mut command = fleet.call(APPS[1], "restore");
+            command.env("MOVER_METRICS_LISTEN", format!("127.0.0.1:{port}")).env_remove("MOVER_METRICS_FILE");
+            let _running = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+            for _ in 0..500 {
+                let told = get(port, "/metrics").unwrap_or_default();
+                if told.contains("\nmover_run_heartbeat_timestamp_seconds{") {
+                    return Ok(told);
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    });
+    let earlier = |line: &str| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let value: f64 = value.parse().ok()?;
+        match series.split('{').next()? {
+            "mover_run_start_timestamp_seconds" => Some(format!("{series} {}\n", value - 7200.0)),
+            "mover_run_heartbeat_timestamp_seconds" => Some(format!("{line}\n")),
+            _ => None,
+        }
+    };
+    told.unwrap().lines().filter_map(earlier).collect()
 }
 
 /// The same, as if the last success had been four days ago.
