@@ -17,11 +17,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
 use super::run::{NAP, Pool, Pooled, Run, lock};
-use crate::backend::FileType;
 use crate::error::Result;
 use crate::report::{Count, Progress};
 use crate::repository::blob::{BlobType, Sealer};
-use crate::repository::index::{self, Index, IndexPack};
+use crate::repository::index::{Index, IndexPack};
 use crate::repository::pack::{FinishedPack, PackBuilder};
 use crate::repository::{Id, Repository};
 
@@ -274,8 +273,8 @@ impl<'a> Store<'a> {
     }
 
     fn upload_one(&self, pack: FinishedPack) -> Result<()> {
+        self.repository.write_pack(&pack)?;
         let FinishedPack { id, bytes, blobs, .. } = pack;
-        self.repository.backend().write(FileType::Pack, &id.hex(), &bytes)?;
         drop(bytes);
         let due = {
             let mut indexer = lock(&self.indexer);
@@ -291,7 +290,7 @@ impl<'a> Store<'a> {
         if packs.is_empty() {
             return Ok(());
         }
-        self.repository.write_unpacked(FileType::Index, &index::encode(packs))?;
+        self.repository.write_index_file(packs)?;
         lock(&self.indexer).indexed_packs += packs.len();
         Ok(())
     }
