@@ -195,9 +195,7 @@ impl Sequence<'_> {
         self.monitor().phase("opening the repository");
         let opened = self.open(backend, create);
         self.monitor().end();
-        let repository = Arc::new(opened?.with_memory(self.config.performance.memory_bytes));
-        self.repository = Some(Arc::clone(&repository));
-        Ok(repository)
+        Ok(self.keep(opened?))
     }
 
     fn open(&mut self, backend: Arc<dyn Backend>, create: bool) -> Result<Repository> {
@@ -218,6 +216,20 @@ impl Sequence<'_> {
         };
         self.require_id(&repository)?;
         Ok(repository)
+    }
+
+    /// The repository of this run.
+    fn keep(&mut self, repository: Repository) -> Arc<Repository> {
+        let mut repository = repository.with_memory(self.config.performance.memory_bytes);
+        if let Some(place) = &self.config.repository.cache {
+            repository = repository.with_cache(place.clone());
+        }
+        Arc::clone(self.repository.insert(Arc::new(repository)))
+    }
+
+    /// The same for operations that say what is stored: nothing is taken from the cache.
+    fn stored_repository(&mut self) -> Result<Arc<Repository>> {
+        self.repository(false).map(|repository| Arc::new(repository.uncached()))
     }
 
     /// `MOVER_REPOSITORY_ID`: a path that is not mounted must not pass for the repository.
@@ -263,7 +275,7 @@ impl Sequence<'_> {
         }
         let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
         self.monitor().initialized(&summary);
-        self.repository = Some(Arc::new(repository.with_memory(self.config.performance.memory_bytes)));
+        self.keep(repository);
         Ok(())
     }
 

@@ -99,7 +99,7 @@ impl OutletsConfig {
             report_file: lookup.path(&MOVER_REPORT_FILE),
             metrics_file: lookup.path(&MOVER_METRICS_FILE),
             metrics_listen: valid(lookup.parse(&MOVER_METRICS_LISTEN, addresses), wrong).unwrap_or_default(),
-            cache_dir: super::cache_dir(lookup),
+            cache_dir: valid(super::cache(lookup), wrong).map(|place| place.folder),
             pushgateway: valid(url(lookup, &MOVER_PUSHGATEWAY), wrong),
             otlp: valid(Otlp::parse(lookup), wrong),
             notify: valid(Notify::parse(lookup), wrong),

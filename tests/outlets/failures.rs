@@ -146,7 +146,7 @@ fn of_targets_that_are_too_small() {
     if !is_root() || !mount().is_ok_and(|output| output.status.success()) {
         return skipped("a target that is too small: no tmpfs can be mounted here");
     }
-    fs::write(source.path().join("large"), [7; 1 << 20]).unwrap();
+    fs::write(source.path().join("large"), vec![7; 1 << 20]).unwrap();
     repo.call("backup").with("DATA_DIR", source.path()).ok();
     let restore = repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", small.path());
     let told = Told::of(&restore);

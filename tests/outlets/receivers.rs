@@ -1,6 +1,6 @@
 //! The real receivers: a run's figures arrive at each of them, and are those of its summary and of restic.
 //!
-//! Debian's Prometheus is built without OpenTelemetry, so VictoriaMetrics takes it here.
+//! Debian's Prometheus is built without OpenTelemetry, so `VictoriaMetrics` takes it here.
 
 use tempfile::TempDir;
 use volmover::repository::lock::LockMode;

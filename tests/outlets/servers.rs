@@ -94,7 +94,7 @@ impl Server {
         })
     }
 
-    /// VictoriaMetrics, which takes what a Pushgateway takes, and OTLP, and answers queries as Prometheus does.
+    /// `VictoriaMetrics`, which takes what a Pushgateway takes, and OTLP, and answers queries as Prometheus does.
     pub(super) fn victoria_metrics() -> Option<Self> {
         Self::start("victoria-metrics", "/health", |port, _| {
             vec![
