@@ -158,6 +158,14 @@ impl Error {
         self
     }
 
+    /// With what to do next by its kind, where nothing closer to the matter was said.
+    #[must_use]
+    pub fn advised(mut self) -> Self {
+        let advice = self.kind.advice();
+        self.next.get_or_insert_with(|| advice.to_owned());
+        self
+    }
+
     /// Damage at `place`, with its cause.
     pub fn damaged(what: impl Into<String>, place: impl Into<String>, cause: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Damaged, what).at(place).because(cause)

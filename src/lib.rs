@@ -27,7 +27,8 @@
 //! `error.rs` is on the ground floor because all floors fail in the same words, and a kind is an exit code in
 //! one place. `stores.rs` alone puts a backend and its decorators together, `sequence.rs` alone turns
 //! configuration into the options of operations. A run's end is told by `outlets/`: one summary
-//! (`report/run_summary.rs`), which a monitor around the chosen one collects, leaves by every way that is set.
+//! (`report/run_summary.rs`), which a monitor around the chosen one collects, leaves by every way that is set:
+//! files, metrics (`outlets/metrics.rs` says which), a trace, a webhook. None of them fails or delays a run.
 //!
 //! # Memory
 //! An index entry takes 48 bytes (`repository/index.rs`), a blob added by the running backup 33 and the spare
@@ -50,7 +51,8 @@
 //!   `http-body`, `futures-core` (one client with our timeouts, proxies and user agent), `rustls`,
 //!   `rustls-native-certs`, `webpki-roots` (roots of the system, or bundled in a scratch image),
 //!   `reqsign-aws-v4`, `reqsign-core` (signatures and credentials), `md-5` (`Content-MD5`, which Object Lock
-//!   wants), `quick-xml` (the store's error answers).
+//!   wants), `quick-xml` (the store's error answers). `outlets/http.rs` sends metrics and messages with the
+//!   same `reqwest` and `tokio`.
 //! - `rustix`: file system calls with directory handles, without `unsafe`. `crossbeam-channel`: packs on their
 //!   way to uploaders. `signal-hook`: SIGINT and SIGTERM.
 //! - `jiff`: times, zones (compiled in) and offsets. `clap`: the command line. `thiserror`: error enums.

@@ -10,6 +10,7 @@ use volmover::cli::{self, Call, CommandLine};
 use volmover::clock::{Clock, SystemClock};
 use volmover::config::env::{Lookup, Values, process_environment};
 use volmover::config::limits::Limits;
+use volmover::config::network::Network;
 use volmover::config::operation::{Operation, Personality};
 use volmover::config::outlets::OutletsConfig;
 use volmover::config::secret::Secret;
@@ -71,7 +72,7 @@ struct Refused {
     error: Error,
     json: bool,
     missing: Vec<&'static str>,
-    outlets: OutletsConfig,
+    outlets: (OutletsConfig, Network),
 }
 
 fn configure(call: &Call) -> std::result::Result<(Config, Vec<String>), Box<Refused>> {
@@ -91,7 +92,10 @@ fn refused(error: Error, lookup: &Lookup, call: &Call) -> Refused {
         error,
         json: lookup.flag(&MOVER_JSON, false).unwrap_or(false),
         missing: config::missing(lookup),
-        outlets: OutletsConfig::parse(lookup, &call.operations).unwrap_or_default(),
+        outlets: (
+            OutletsConfig::as_far_as_valid(lookup, &call.operations).0,
+            Network::parse(lookup).unwrap_or_default(),
+        ),
     }
 }
 
@@ -99,7 +103,7 @@ fn refused(error: Error, lookup: &Lookup, call: &Call) -> Refused {
 fn refuse(
     choice: &Choice,
     call: &Call,
-    outlets: OutletsConfig,
+    (outlets, network): (OutletsConfig, Network),
     error: &Error,
     sinks: Arc<Sinks>,
     clock: Arc<dyn Clock>,
@@ -109,11 +113,12 @@ fn refuse(
         repository: None,
         operations: call.operations.iter().map(|operation| operation.name()).collect(),
         dry_run: false,
-        secrets: Vec::new(),
+        secrets: outlets.secrets().chain(network.secrets()).map(Secret::text).collect(),
     };
     let monitor = report::select(*choice, sinks, Arc::clone(&clock));
     let collector = Collector::new(monitor, clock, about, Box::new(Traffic::default));
-    Ending::new(&collector, &outlets, choice.json, call).finish(Some(error), DEADLINE)
+    let outlets = Outlets::start(&outlets, &network, &collector);
+    Ending::new(&collector, outlets, choice.json, call).finish(Some(error), DEADLINE)
 }
 
 fn run(
@@ -137,7 +142,8 @@ fn run(
     let (meter, counted) =
         (Arc::clone(&tally), report::select(choice, Arc::clone(sinks), Arc::clone(&clock)));
     let collector = Collector::new(counted, Arc::clone(&clock), about, Box::new(move || meter.traffic()));
-    let ending = Ending::new(&collector, &config.outlets, json, call);
+    let outlets = Outlets::start(&config.outlets, &config.network, &collector);
+    let ending = Ending::new(&collector, outlets, json, call);
     let outcome = start(config, call, warnings, &ending, clock, tally);
     ending.finish(outcome.err().as_ref(), DEADLINE)
 }
@@ -194,10 +200,10 @@ struct Ending {
 }
 
 impl Ending {
-    fn new(collector: &Arc<Collector>, outlets: &OutletsConfig, json: bool, call: &Call) -> Arc<Self> {
+    fn new(collector: &Arc<Collector>, outlets: Outlets, json: bool, call: &Call) -> Arc<Self> {
         Arc::new(Self {
             collector: Arc::clone(collector),
-            outlets: Mutex::new(Some(Outlets::new(outlets))),
+            outlets: Mutex::new(Some(outlets)),
             json: json && sums_up(&call.operations),
             personality: call.personality,
         })
@@ -211,7 +217,8 @@ impl Ending {
                 std::thread::park();
             }
         };
-        self.collector.close(error);
+        let error = error.cloned().map(Error::advised);
+        self.collector.close(error.as_ref());
         let summary = self.collector.summary();
         if let Some(warning) = outlets.tell(&summary, deadline) {
             self.collector.warn(&warning);
@@ -226,7 +233,7 @@ impl Ending {
         if self.personality == Personality::Mover {
             std::thread::sleep(BEFORE_THE_CAUSE);
         }
-        self.collector.failed(error);
+        self.collector.failed(&error);
         ExitCode::from(error.kind.exit_code())
     }
 }

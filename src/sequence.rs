@@ -190,6 +190,15 @@ impl Sequence<'_> {
             return Ok(Arc::clone(repository));
         }
         let backend = self.connect()?;
+        // A store that is slow or away, and many keys, take their time.
+        self.monitor().begin(Reported::Other);
+        self.monitor().phase("opening the repository");
+        let opened = self.open(backend, create);
+        self.monitor().end();
+        Ok(self.keep(opened?))
+    }
+
+    fn open(&mut self, backend: Arc<dyn Backend>, create: bool) -> Result<Repository> {
         let create = create
             && self.config.repository.on_missing == OnMissing::Create
             && self.config.repository.id_prefix.is_none()
@@ -206,7 +215,7 @@ impl Sequence<'_> {
             Repository::open(backend, &self.access())?
         };
         self.require_id(&repository)?;
-        Ok(self.keep(repository))
+        Ok(repository)
     }
 
     /// The repository of this run.

@@ -120,6 +120,16 @@ pub fn bare(config: &Config) -> Result<Arc<dyn Backend>> {
     })
 }
 
+/// A client for messages to others than the store.
+pub fn side_client(network: &Network) -> Result<reqwest::Client> {
+    object::side_client(&ObjectOptions {
+        ca_pems: network.read_authorities()?,
+        user_agent: network.user_agent.clone(),
+        proxies: proxies(network),
+        ..ObjectOptions::default()
+    })
+}
+
 fn object_options(config: &Config, place: &S3Location) -> Result<ObjectOptions> {
     let Config { s3, network, .. } = config;
     let authorities = network.read_authorities()?;

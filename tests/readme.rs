@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use volmover::config::readme;
+use volmover::outlets::metrics;
 
 /// The README with the table between `<!-- name -->` and `<!-- /name -->` replaced.
 fn with_table(text: &str, name: &str, table: &str) -> String {
@@ -21,6 +22,7 @@ fn tables_equal_the_code() {
     let text = std::fs::read_to_string(&path).unwrap();
     let expected = with_table(&text, "variables", &readme::variables());
     let expected = with_table(&expected, "exit-codes", &readme::exit_codes());
+    let expected = with_table(&expected, "metrics", &metrics::table());
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(&path, &expected).unwrap();
         return;

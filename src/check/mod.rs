@@ -23,7 +23,7 @@ use crate::backend::FileType;
 use crate::error::Result;
 use crate::report::{CheckSummary, Monitor};
 use crate::repository::snapshot::Snapshot;
-use crate::repository::{Id, Repository};
+use crate::repository::{Id, Repository, identities};
 use findings::{Findings, Sums};
 use structure::Inventory;
 
@@ -83,7 +83,7 @@ pub fn check(
     let numbered = (0_u32..).zip(inventory.index.packs()).zip(&inventory.pack_bytes);
     let stored = numbered.filter_map(|((number, id), bytes)| Some((number, *id, (*bytes)?))).collect();
     if let Some((packs, line)) = subset::choose(options.reading, stored, repository.random())? {
-        step(monitor, &line);
+        step(monitor, "read data", Some(&line));
         monitor.progress().files_total.add(packs.len() as u64);
         monitor.progress().bytes_total.add(packs.iter().map(|(_, _, bytes)| bytes).sum());
         monitor.progress().totals_final.set(1);
@@ -91,6 +91,7 @@ pub fn check(
         data::read_packs(repository, &inventory, &packs, share, &findings, monitor, stop)?;
     }
     let sums = findings.finish();
+    monitor.surveyed(&identities::survey(snapshots.iter().map(|(_, snapshot)| (snapshot, None))));
     if sums.problems > 0 {
         touched::tell(repository, &inventory, &snapshots, options.threads, monitor, stop)?;
         advise(&sums, monitor);
@@ -108,22 +109,22 @@ fn walk_all(
 ) -> Result<(Inventory, Vec<(Id, Snapshot)>)> {
     // Listed before the index is: what a snapshot of this list needs was indexed before it.
     let snapshot_ids = repository.ids(FileType::Snapshot)?;
-    step(monitor, "load indexes");
+    step(monitor, "load indexes", None);
     let index = structure::load_indexes(repository, findings)?;
-    step(monitor, "check all packs");
+    step(monitor, "check all packs", None);
     let inventory = structure::check_packs(repository, index, findings)?;
-    step(monitor, "check snapshots, trees and blobs");
+    step(monitor, "check snapshots, trees and blobs", None);
     let snapshots = reachability::load_snapshots(repository, &snapshot_ids, findings)?;
     let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
     reachability::check_trees(repository, &inventory, &roots, threads, findings, monitor, stop)?;
     Ok((inventory, snapshots))
 }
 
-/// Each step counts for itself.
-fn step(monitor: &dyn Monitor, name: &str) {
+/// Each step counts for itself. Its name is one of a few, since metrics have it as a label; its line may say more.
+fn step(monitor: &dyn Monitor, name: &'static str, line: Option<&str>) {
     monitor.progress().reset();
     monitor.phase(name);
-    monitor.line(name);
+    monitor.line(line.unwrap_or(name));
 }
 
 /// What to run next, a line each, in the order to run it.

@@ -24,6 +24,7 @@ pub mod maintenance;
 mod nearest;
 pub mod network;
 pub mod operation;
+pub mod otlp;
 pub mod outlets;
 pub mod password;
 pub mod readme;
@@ -277,8 +278,8 @@ impl Config {
             PasswordSource::Given(secret) => Some(secret),
             PasswordSource::Command(_) | PasswordSource::File(_) => None,
         };
-        let proxies = [&self.network.http_proxy, &self.network.https_proxy].into_iter().flatten();
-        password.into_iter().chain(self.s3.secrets()).chain(proxies)
+        let others = self.network.secrets().chain(self.outlets.secrets());
+        password.into_iter().chain(self.s3.secrets()).chain(others)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use super::env::{Lookup, invalid};
-use super::secret::Secret;
+use super::secret::{Secret, credentials};
 use super::text_file;
 use super::variable::Variable;
 use super::variables::{
@@ -31,20 +31,29 @@ pub struct Network {
     pub https_proxy: Option<Secret>,
     /// Hosts that are reached directly, separated by commas.
     pub no_proxy: Option<String>,
+    /// Users and passwords of the proxies.
+    credentials: Vec<Secret>,
 }
 
 impl Network {
     /// From the variables.
     pub fn parse(lookup: &Lookup) -> Result<Self> {
+        let (http_proxy, https_proxy) = (proxy(lookup, &HTTP_PROXY)?, proxy(lookup, &HTTPS_PROXY)?);
         Ok(Self {
+            credentials: [&http_proxy, &https_proxy].into_iter().flatten().flat_map(credentials).collect(),
             ca_files: lookup.commas(&RESTIC_CACERT)?.into_iter().map(PathBuf::from).collect(),
             custom_ca: lookup.path(&CUSTOM_CA),
             client_cert_file: lookup.path(&RESTIC_TLS_CLIENT_CERT),
             user_agent: lookup.parse(&RESTIC_HTTP_USER_AGENT, header)?,
-            http_proxy: proxy(lookup, &HTTP_PROXY)?,
-            https_proxy: proxy(lookup, &HTTPS_PROXY)?,
+            http_proxy,
+            https_proxy,
             no_proxy: lookup.text(&NO_PROXY)?.map(str::to_owned),
         })
+    }
+
+    /// Every secret in it.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.credentials.iter()
     }
 
     /// The contents of all files with authorities; empty: the system's count.

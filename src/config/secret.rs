@@ -43,9 +43,48 @@ impl fmt::Display for Secret {
     }
 }
 
+/// What nobody may see of a URL: `user:password` and the password alone, as written and as meant.
+pub(super) fn credentials(url: &Secret) -> Vec<Secret> {
+    let text = url.text();
+    let rest = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let Some((user, _)) = authority.rsplit_once('@') else { return Vec::new() };
+    let password = user.split_once(':').map(|(_, password)| password);
+    let written = [Some(user), password].into_iter().flatten();
+    written.flat_map(|text| [Secret::new(text.as_bytes().to_vec()), Secret::new(decoded(text))]).collect()
+}
+
+/// Without percent encoding; what is none stays.
+pub(super) fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits =
+            tail.get(..2).filter(|digits| *first == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let byte = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_hides_its_user_as_written_and_as_meant() {
+        let of = |url: &str| {
+            let hidden = credentials(&Secret::new(url.as_bytes().to_vec()));
+            hidden.iter().map(|secret| secret.text().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("https://host/a@b"), Vec::<String>::new());
+        assert_eq!(of("https://token@host"), ["token", "token"]);
+        assert_eq!(of("http://u:p%40ss@host:1/x?y=z@w"), ["u:p%40ss", "u:p@ss", "p%40ss", "p@ss"]);
+        assert_eq!(of("u:p@proxy:3128"), ["u:p", "u:p", "p", "p"]);
+        assert_eq!(decoded("a%2Cb%2c%zz%"), b"a,b,%zz%");
+        assert_eq!(decoded("%+1"), b"%+1");
+    }
 
     #[test]
     fn prints_nothing() {

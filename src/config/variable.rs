@@ -76,6 +76,8 @@ pub enum Group {
     Performance,
     /// What a run prints.
     Output,
+    /// Who else is told of a run.
+    Outlets,
     /// Certificates and proxies.
     Network,
     /// S3 and its credentials.
@@ -88,7 +90,7 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order of the help.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Repository,
         Self::Selection,
         Self::Backup,
@@ -98,6 +100,7 @@ impl Group {
         Self::Run,
         Self::Performance,
         Self::Output,
+        Self::Outlets,
         Self::Network,
         Self::S3,
         Self::VolSync,
@@ -117,6 +120,7 @@ impl Group {
             Self::Run => "Run",
             Self::Performance => "Performance",
             Self::Output => "Output",
+            Self::Outlets => "Summary, metrics and messages",
             Self::Network => "TLS and HTTP",
             Self::S3 => "S3",
             Self::VolSync => "As VolSync sets them",

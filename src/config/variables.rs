@@ -222,13 +222,49 @@ table! {
         .option("debug").default("off");
     MOVER_TZ = Variable::one(Group::Output, "ZONE", "time zone of snapshot times and of lines")
         .option("tz").default("TZ, else UTC");
-    MOVER_TERMINATION_LOG = Variable::one(Group::Output, "FILE",
-        "where Kubernetes reads why a pod ended: the run's summary as JSON, at most 4096 bytes")
-        .option("termination-log").default("/dev/termination-log where it is and can be written");
-    MOVER_REPORT_FILE = Variable::one(Group::Output, "FILE", "write the run's summary as JSON")
-        .option("report-file");
     RESTIC_PROGRESS_FPS = Variable::one(Group::Output, "N", "how often a second progress is shown")
         .option("progress-fps");
+
+    MOVER_TERMINATION_LOG = Variable::one(Group::Outlets, "FILE",
+        "where Kubernetes reads why a pod ended: the run's summary as JSON, at most 4096 bytes")
+        .option("termination-log").default("/dev/termination-log where it is and can be written");
+    MOVER_REPORT_FILE = Variable::one(Group::Outlets, "FILE", "write the run's summary as JSON")
+        .option("report-file");
+    MOVER_METRICS_FILE = Variable::one(Group::Outlets, "FILE",
+        "metrics for node-exporter's textfile collector, one file an object; what it holds of others stays")
+        .option("metrics-file");
+    MOVER_METRICS_LISTEN = Variable::one(Group::Outlets, "ADDRESS", "serve metrics while the run lasts, e.g. :9117")
+        .option("metrics-listen");
+    MOVER_PUSHGATEWAY = Variable::one(Group::Outlets, "URL", "push metrics to a Pushgateway, a group for each operation of each object")
+        .option("pushgateway").hidden();
+    OTEL_EXPORTER_OTLP_ENDPOINT = Variable::one(Group::Outlets, "URL",
+        "send metrics and the run as a trace by OTLP over HTTP to /v1/metrics and /v1/traces below it")
+        .option("otel-endpoint").hidden();
+    OTEL_EXPORTER_OTLP_METRICS_ENDPOINT = Variable::one(Group::Outlets, "URL", "where metrics go instead, as it is")
+        .option("otel-metrics-endpoint").hidden();
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = Variable::one(Group::Outlets, "URL", "where traces go instead, as it is")
+        .option("otel-traces-endpoint").hidden();
+    OTEL_EXPORTER_OTLP_PROTOCOL = Variable::one(Group::Outlets, "PROTOCOL",
+        "http/protobuf or http/json; with grpc nothing is sent, and a warning says so")
+        .option("otel-protocol").default("http/protobuf");
+    OTEL_METRICS_EXPORTER = Variable::one(Group::Outlets, "otlp|none", "none: send no metrics by OTLP")
+        .option("otel-metrics-exporter").default("otlp");
+    OTEL_TRACES_EXPORTER = Variable::one(Group::Outlets, "otlp|none", "none: send no trace by OTLP")
+        .option("otel-traces-exporter").default("otlp");
+    OTEL_EXPORTER_OTLP_HEADERS = Variable::one(Group::Outlets, "NAME=VALUE,…", "headers of both").secret();
+    OTEL_SERVICE_NAME = Variable::one(Group::Outlets, "NAME", "what the service is called there")
+        .option("otel-service-name").default("volmover");
+    OTEL_RESOURCE_ATTRIBUTES = Variable::commas(Group::Outlets, "NAME=VALUE,…", "what else is said of it")
+        .option("otel-resource-attributes");
+    OTEL_SDK_DISABLED = Variable::flag(Group::Outlets, "send nothing by OTLP")
+        .option("otel-disabled").default("off");
+    MOVER_NOTIFY_URL = Variable::one(Group::Outlets, "URL", "a webhook that is told how the run ended")
+        .option("notify-url").hidden();
+    MOVER_NOTIFY_ON = Variable::one(Group::Outlets, "failure|success|both", "when it is told")
+        .option("notify-on").default("failure; both for healthchecks");
+    MOVER_NOTIFY_FORMAT = Variable::one(Group::Outlets, "FORMAT",
+        "json (the summary), ntfy, slack, or healthchecks (pings at start, success and failure)")
+        .option("notify-format").default("json");
 
     RESTIC_CACERT = Variable::commas(Group::Network, "FILE,…",
         "PEM files with certificates to trust instead of the system's")

@@ -68,6 +68,7 @@ impl Session<'_> {
         read: impl Fn() -> Result<R> + Sync,
         work: impl FnOnce(&Lock, R) -> Result<T>,
     ) -> Result<T> {
+        self.monitor.phase("locking the repository");
         let (repository, held) = (&self.repository, self.held.as_ref());
         let found = Mutex::new(None);
         let keep = || *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(read());

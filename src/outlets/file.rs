@@ -6,6 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use super::exposition;
+use super::metrics::Sample;
 use crate::report::{RunSummary, termination};
 
 /// Whether a file is there that can be written.
@@ -16,6 +18,15 @@ pub(super) fn is_writable(path: &Path) -> bool {
 /// The termination message.
 pub(super) fn terminate(path: &Path, summary: &RunSummary) -> Result<(), String> {
     fs::write(path, termination::message(summary)).map_err(|cause| failed(path, &cause))
+}
+
+/// Metrics beside what the file says of others; one that is not there says nothing.
+pub(super) fn merge(path: &Path, samples: &[Sample]) -> Result<(), String> {
+    let older = match fs::read_to_string(path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|cause| failed(path, &cause))?,
+    };
+    replace(path, &exposition::merged(samples, &older))
 }
 
 /// Replaces a file by a whole one, which everybody may read as far as the process's mask allows.

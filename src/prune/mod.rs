@@ -195,12 +195,14 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
         find(context, &lists, &snapshots, options).map_err(|error| lists.explain(repository, error))?;
     let Found { index, files, used, plan, survey } = &found;
     let mut summary = PruneSummary { dry_run: options.dry_run, ..plan.summary.clone() };
-    if !options.dry_run {
-        let (bytes, unused_bytes) = (Some(summary.bytes_remaining), Some(summary.bytes_unused_after));
-        monitor.surveyed(&RepositorySummary { bytes, unused_bytes, ..survey.clone() });
-    }
+    let (bytes, unused_bytes) = (Some(summary.bytes_remaining), Some(summary.bytes_unused_after));
+    let surveyed = RepositorySummary { bytes, unused_bytes, ..survey.clone() };
     let rewriting = files.rewriting(index, plan);
-    if options.dry_run || (plan.changes_nothing() && rewriting.is_empty()) {
+    if options.dry_run {
+        return Ok(summary);
+    }
+    if plan.changes_nothing() && rewriting.is_empty() {
+        monitor.surveyed(&surveyed);
         return Ok(summary);
     }
 
@@ -232,6 +234,7 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     summary.index_files_deleted = delete::indexes(context, &rewriting)?;
     context.phase("deleting old packs");
     summary.packs_deleted = delete::packs(context, &plan.obsolete(index))?;
+    monitor.surveyed(&surveyed);
     Ok(summary)
 }
 

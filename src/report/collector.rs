@@ -19,7 +19,7 @@ use super::run_summary::{
 use super::sink::{clip, printable};
 use super::{
     BackupSummary, CheckSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary,
-    RepositorySummary, RestoreSummary, lines, lock,
+    RepositorySummary, RestoreSummary, VerifySummary, lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -212,7 +212,7 @@ impl Monitor for Collector {
             state.warnings.push(self.kept(text));
         }
         drop(state);
-        self.inner.warn(text);
+        self.inner.warn(&blotted(text.to_owned(), &self.about.secrets));
     }
 
     fn item_failed(&self, during: &str, item: &str, cause: &str) {
@@ -292,6 +292,11 @@ impl Monitor for Collector {
     fn checked(&self, summary: &CheckSummary) {
         self.note(|operation| operation.check = Some(CheckCounts::of(summary)));
         self.inner.checked(summary);
+    }
+
+    fn verified(&self, summary: &VerifySummary) {
+        self.note(|operation| operation.verify = Some(summary.clone()));
+        self.inner.verified(summary);
     }
 
     fn pruned(&self, summary: &PruneSummary) {
@@ -382,8 +387,10 @@ impl Monitor for Collector {
         self.inner.surveyed(repository);
     }
 
+    /// The cause may be what a store answered, which may repeat what it was asked with.
     fn failed(&self, error: &Error) {
-        self.inner.failed(error);
+        let cause = error.cause.clone().map(|cause| blotted(cause, &self.about.secrets));
+        self.inner.failed(&Error { cause, ..error.clone() });
     }
 }
 

@@ -37,7 +37,7 @@ pub use run_summary::RunSummary;
 pub use sink::Sinks;
 pub use summary::{
     BackupSummary, CheckSummary, ForgetSummary, IdentitySummary, InitSummary, PruneSummary,
-    RepositorySummary, RestoreSummary,
+    RepositorySummary, RestoreSummary, VerifySummary,
 };
 pub use text::TextMonitor;
 
@@ -151,6 +151,8 @@ pub trait Monitor: Send + Sync {
     fn restored(&self, _summary: &RestoreSummary) {}
     /// A check is done.
     fn checked(&self, _summary: &CheckSummary) {}
+    /// A verify is done; its lines were told already.
+    fn verified(&self, _summary: &VerifySummary) {}
     /// A prune is done.
     fn pruned(&self, _summary: &PruneSummary) {}
     /// A forget is done.

@@ -7,7 +7,10 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{BackupSummary, CheckSummary, ForgetSummary, PruneSummary, RepositorySummary, RestoreSummary};
+use super::{
+    BackupSummary, CheckSummary, ForgetSummary, PruneSummary, RepositorySummary, RestoreSummary,
+    VerifySummary,
+};
 use super::{format, go_json, lines};
 use crate::error::Error;
 
@@ -146,6 +149,9 @@ pub struct OperationSummary {
     /// What a check came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check: Option<CheckCounts>,
+    /// What a verify proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifySummary>,
     /// What it learned of the repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositorySummary>,
@@ -346,7 +352,8 @@ impl RunSummary {
             (Outcome::Nothing, _) => "done, but there was nothing to do".to_owned(),
             (Outcome::NotRun | Outcome::Running | Outcome::Skipped, _) => "started".to_owned(),
         };
-        format!("volmover {}{whose}: {how}", names.join(", "))
+        let trial = if self.dry_run { " (dry run)" } else { "" };
+        format!("volmover {}{whose}: {how}{trial}", names.join(", "))
     }
 
     /// A few lines for people.
@@ -391,6 +398,10 @@ impl OperationSummary {
         }
         if let Some(check) = self.check.filter(|check| check.errors > 0) {
             parts.push(format!("{} faults", check.errors));
+        }
+        if let Some(verify) = &self.verify {
+            let (passed, all, bytes) = (verify.passed, verify.snapshots, format::bytes(verify.bytes));
+            parts.push(format!("{passed} of {all} snapshots verified, {} files, {bytes}", verify.files));
         }
         if self.items_failed_total > 0 {
             parts.push(format!("{} items failed", self.items_failed_total));

@@ -180,6 +180,25 @@ pub struct CheckSummary {
     pub suggest_prune: bool,
 }
 
+/// What a verify proved.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct VerifySummary {
+    /// Snapshots that were verified.
+    pub snapshots: u64,
+    /// Of these, those of which all holds.
+    pub passed: u64,
+    /// Regular files in them.
+    pub files: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// Items whose content does not hold.
+    pub items_failed: u64,
+    /// What does not hold of any: `content`, `max-age` and so on, each once.
+    pub failed_checks: Vec<&'static str>,
+    /// Seconds.
+    pub duration: f64,
+}
+
 /// What is known of a repository as a whole, or of those snapshots of it that an operation looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RepositorySummary {

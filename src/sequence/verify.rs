@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ops;
 use crate::ops::verify::Chosen;
 use crate::random::random_array;
-use crate::report::Operation as Reported;
+use crate::report::{Operation as Reported, VerifySummary};
 use crate::restore::select::Filter;
 use crate::restore::stream::Sample;
 use crate::verify::report::Report;
@@ -22,6 +22,9 @@ impl Sequence<'_> {
         let time = self.around.clock.now().to_string();
         let mut verified = Vec::new();
         let run = self.verify_all(&mut verified);
+        if !verified.is_empty() {
+            self.monitor().verified(&summary(&verified));
+        }
         let outcome = run.and_then(|()| outcome(&verified).map_or(Ok(()), Err));
         let report = Report {
             location: self.config.repository.url.to_string(),
@@ -91,6 +94,22 @@ impl Sequence<'_> {
         }
         Ok(())
     }
+}
+
+fn summary(verified: &[Verified]) -> VerifySummary {
+    let mut summary = VerifySummary { snapshots: verified.len() as u64, ..VerifySummary::default() };
+    for one in verified {
+        summary.passed += u64::from(one.passed());
+        summary.files += one.files;
+        summary.bytes += one.bytes;
+        summary.items_failed += one.failures_total;
+        summary.duration += one.seconds;
+        let failed = one.checks.iter().filter(|check| !check.passed).map(|check| check.name);
+        summary.failed_checks.extend(failed);
+    }
+    summary.failed_checks.sort_unstable();
+    summary.failed_checks.dedup();
+    summary
 }
 
 /// Damage before anything else, then other failures, then conditions.

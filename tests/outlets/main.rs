@@ -4,6 +4,15 @@
 
 #[path = "../cli/call.rs"]
 mod call;
+mod dead;
+mod failures;
+mod figures;
+mod messages;
+mod metrics;
+mod progress;
+mod receivers;
+mod secrets;
+mod servers;
 #[path = "../support/stub.rs"]
 mod stub;
 mod summaries;

@@ -62,7 +62,10 @@ fn a_run_sums_itself_up_in_one_object_wherever_it_is_told() {
     }
     let phases: Vec<&str> =
         backup["phases"].as_array().unwrap().iter().map(|phase| phase["name"].as_str().unwrap()).collect();
-    assert_eq!(phases, ["starting", "loading the index", "backup"]);
+    assert_eq!(
+        phases,
+        ["starting", "opening the repository", "locking the repository", "loading the index", "backup"]
+    );
     assert_eq!(prune["repository"]["snapshots"], 1);
 
     // What was sent is what is stored, but for the lock.
@@ -254,4 +257,23 @@ fn a_file_that_cannot_be_written_is_a_warning() {
     {
         assert!(warnings[0].contains(part), "{}", ran.err);
     }
+}
+
+#[test]
+fn a_verify_says_what_it_proved() {
+    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let report = place.path().join("report");
+    repo.call("backup").with("DATA_DIR", source.path()).ok();
+    let call = repo.call("verify").with("MOVER_PATH", source.path()).with("MOVER_REPORT_FILE", &report);
+    call.ok();
+    let told = read(&report)["operations"][0]["verify"].clone();
+    let expected = [("snapshots", 1), ("passed", 1), ("files", 2), ("bytes", 10_005), ("items_failed", 0)];
+    for (field, value) in expected {
+        assert_eq!(told[field], value, "{field}: {told}");
+    }
+    assert_eq!(told["failed_checks"], Value::Array(Vec::new()));
+    call.with("MOVER_VERIFY_MIN_FILES", "3").run().assert_failed(25, "Fatal: ");
+    let told = read(&report)["operations"][0]["verify"].clone();
+    assert_eq!((&told["snapshots"], &told["passed"]), (&1.into(), &0.into()), "{told}");
+    assert_eq!(told["failed_checks"], Value::from(vec!["min-files"]));
 }

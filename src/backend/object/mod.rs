@@ -48,6 +48,14 @@ pub struct ObjectBackend {
     runtime: Option<Runtime>,
 }
 
+/// A client for who is no store and may stand anywhere: it trusts public authorities and the given ones.
+///
+/// # Errors
+/// Usage: certificates or proxies that make no sense.
+pub fn side_client(options: &ObjectOptions) -> AnyResult<reqwest::Client> {
+    tls::token_client(options)
+}
+
 impl ObjectBackend {
     /// Checks the options and sets up the clients. The network is not touched before the first request.
     ///

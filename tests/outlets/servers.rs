@@ -1,0 +1,163 @@
+//! The programs that metrics go to, each on a free port of this machine, and what they answer.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::support::children::Running;
+use super::support::peer;
+
+/// How long a program may take to begin, or to show what it was told.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A program that listens; it ends with the test.
+pub(super) struct Server {
+    running: Running,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// The Pushgateway.
+    pub(super) fn pushgateway() -> Option<Self> {
+        Self::start("prometheus-pushgateway", "/-/ready", |port, _| {
+            vec![format!("--web.listen-address=127.0.0.1:{port}")]
+        })
+    }
+
+    /// node-exporter, which collects the text files of a folder and nothing else.
+    pub(super) fn node_exporter(texts: &Path) -> Option<Self> {
+        Self::start("prometheus-node-exporter", "/", |port, _| {
+            vec![
+                format!("--web.listen-address=127.0.0.1:{port}"),
+                "--web.disable-exporter-metrics".to_owned(),
+                "--collector.disable-defaults".to_owned(),
+                "--collector.textfile".to_owned(),
+                format!("--collector.textfile.directory={}", texts.display()),
+            ]
+        })
+    }
+
+    /// Prometheus, which scrapes these ports, each as a job of this name.
+    pub(super) fn prometheus(jobs: &[(&str, u16)]) -> Option<Self> {
+        let job = |(name, port): &(&str, u16)| {
+            format!(
+                "- {{job_name: {name}, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n"
+            )
+        };
+        let jobs: String = jobs.iter().map(job).collect();
+        let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
+        Self::start("prometheus", "/-/ready", |port, folder| {
+            fs::write(folder.join("config.yml"), &config).unwrap();
+            vec![
+                "--config.file=config.yml".to_owned(),
+                "--storage.tsdb.path=data".to_owned(),
+                format!("--web.listen-address=127.0.0.1:{port}"),
+            ]
+        })
+    }
+
+    /// `VictoriaMetrics`, which takes what a Pushgateway takes, and OTLP, and answers queries as Prometheus does.
+    pub(super) fn victoria_metrics() -> Option<Self> {
+        Self::start("victoria-metrics", "/health", |port, _| {
+            vec![
+                format!("-httpListenAddr=127.0.0.1:{port}"),
+                "-storageDataPath=data".to_owned(),
+                "-search.latencyOffset=0s".to_owned(),
+            ]
+        })
+    }
+
+    /// `None` where the program is missing and not required. A port may be taken by somebody else meanwhile.
+    fn start(name: &str, ready: &str, arguments: impl Fn(u16, &Path) -> Vec<String>) -> Option<Self> {
+        let program = peer(name)?;
+        let start = Instant::now();
+        loop {
+            let folder = TempDir::new().unwrap();
+            let port = free_port();
+            let log = File::create(folder.path().join("log")).unwrap();
+            let mut command = Command::new(&program);
+            command.args(arguments(port, folder.path())).current_dir(folder.path());
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+            let mut server = Self { running: Running::start(&mut command), folder, port };
+            while server.running.try_wait().unwrap().is_none() {
+                if get(port, ready).is_some_and(|answer| answer.contains(" 200 ")) {
+                    return Some(server);
+                }
+                assert!(start.elapsed() < PATIENCE, "{name} does not begin: {}", server.log());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(start.elapsed() < PATIENCE, "{name} does not stay: {}", server.log());
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Where it listens.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `http://127.0.0.1:port`
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The metrics that it shows to who scrapes it.
+    pub(super) fn metrics(&self) -> String {
+        get(self.port, "/metrics").unwrap()
+    }
+
+    /// The value of a query that one series at most answers.
+    pub(super) fn query(&self, query: &str) -> Option<f64> {
+        let answer = get(self.port, &format!("/api/v1/query?query={}", encoded(query))).unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let told: Value = serde_json::from_str(body).unwrap_or_else(|cause| panic!("{cause}: {answer}"));
+        let series = told["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
+        assert!(series.len() <= 1, "{query}: {answer}");
+        series.first().map(|one| one["value"][1].as_str().unwrap().parse().unwrap())
+    }
+
+    /// Asks until the answer is the expected one.
+    #[track_caller]
+    pub(super) fn comes_to(&self, query: &str, expected: f64) {
+        let start = Instant::now();
+        loop {
+            let told = self.query(query);
+            if told == Some(expected) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{query}: {told:?}, not {expected}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// A port that was free a moment ago.
+pub(super) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The whole answer of an HTTP server, unless there is none.
+pub(super) fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    // Version 1.0 gets an answer in one piece.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let one = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(one).collect()
+}
