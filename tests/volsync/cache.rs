@@ -10,19 +10,19 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::job::{Job, Mounted, Security, volume_of};
-use crate::scenarios::{KEEP, saved_listing, volume, volumes_can_be_given};
+use crate::scenarios::{KEEP, saved_listing, users, volume, volumes_can_be_given};
 use crate::support::listing::{assert_same, list};
 use crate::support::{is_root, skipped};
 
 /// A whole week with this cache volume: the sequence of a source, and a restore.
-fn goes_through(place: &Mounted, cache: &Path, what: &str) {
+fn goes_through(place: &Mounted, security: Security, cache: &Path, what: &str) {
     let before = fs::read_dir(cache).is_ok().then(|| list(cache));
-    let volume = volume(Security::Default.user());
+    let volume = volume(security.user());
     let at_cache = |job: Job| job.on(place).with("FORGET_OPTIONS", KEEP).mount(cache, "/volumes/cache");
-    let with_cache = |job: Job| at_cache(job).with("RESTIC_CACHE_DIR", "/volumes/cache");
+    let with_cache = |job: Job| at_cache(job).security(security).with("RESTIC_CACHE_DIR", "/volumes/cache");
     let ran = with_cache(Job::source("unlock backup prune", volume.path())).run();
     assert!(ran.code == 0 && !ran.log.to_lowercase().contains("cache"), "{what}: {}", ran.log);
-    let target = volume_of(Security::Default.user());
+    let target = volume_of(security.user());
     let ran = with_cache(Job::destination(target.path())).run();
     assert!(ran.code == 0 && !ran.log.to_lowercase().contains("cache"), "{what}: {}", ran.log);
     assert_same(&saved_listing(volume.path()), &list(target.path()), what);
@@ -67,7 +67,9 @@ fn a_full_cache_volume_is_never_an_error() {
     let Some(full) = Full::new() else {
         return skipped("a full cache volume: that needs root, and the right to mount");
     };
-    goes_through(&Mounted::new(), full.path(), "a full volume");
+    for security in users() {
+        goes_through(&Mounted::new(), security, full.path(), "a full volume");
+    }
 }
 
 #[test]
@@ -83,18 +85,18 @@ fn a_cache_that_cannot_be_used_does_no_harm() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     };
-    goes_through(&place, &made("read-only", 0o555), "a volume that may not be written");
-    goes_through(&place, &made("closed", 0o700), "a volume of somebody else");
+    goes_through(&place, Security::Default, &made("read-only", 0o555), "a volume that may not be written");
+    goes_through(&place, Security::Default, &made("closed", 0o700), "a volume of somebody else");
     let file = folder.path().join("file");
     fs::write(&file, "no folder").unwrap();
-    goes_through(&place, &file, "a file");
+    goes_through(&place, Security::Default, &file, "a file");
     let left = made("left", 0o777);
     let old = left.join("0123456789abcdef".repeat(4));
     fs::create_dir_all(old.join("index/00")).unwrap();
     fs::write(old.join("version"), "no number").unwrap();
     fs::write(old.join("index/00").join("00".repeat(32)), "no index").unwrap();
     fs::write(left.join("CACHEDIR.TAG"), "no tag").unwrap();
-    goes_through(&place, &left, "what restic left there, damaged");
+    goes_through(&place, Security::Default, &left, "what restic left there, damaged");
 }
 
 #[test]

@@ -11,12 +11,14 @@
 #![allow(unreachable_pub, reason = "modules of a binary")]
 
 mod cache;
+mod compose;
 mod dns;
 mod docker_run;
 mod image;
 mod job;
 mod lines;
 mod log;
+mod made;
 mod maintenance;
 mod medium;
 mod minio;
@@ -34,6 +36,7 @@ mod support;
 #[path = "../../examples/cheap_key/swap.rs"]
 mod swap;
 mod switch;
+mod tenant;
 #[path = "../support/tls.rs"]
 mod tls;
 mod way;

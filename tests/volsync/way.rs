@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::job::{Job, open_folder};
 use crate::log::{self, Verdict};
+use crate::made::{Made, libraries};
 use crate::support::{is_required, is_root, skipped};
 
 const ENTRY: &str = "/mover-restic/entry.sh";
@@ -59,46 +60,14 @@ pub fn docker(arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-/// An image of the program under test and the libraries that it is linked with.
+/// An image of the program under test, laid out as the Dockerfile does.
 fn import() -> String {
-    let folder = TempDir::new().unwrap();
-    let root = folder.path();
-    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
-    let program = env!("CARGO_BIN_EXE_volmover");
-    let place = |from: &Path, at: &str| {
-        let to = root.join(at.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(from, &to).unwrap();
-        to
-    };
-    let copy = place(Path::new(program), "/usr/local/bin/volmover");
+    let image = Made::new();
+    let program = image.program(Path::new(env!("CARGO_BIN_EXE_volmover")), "/usr/local/bin/volmover");
     // Containers are made by copying the image, and most of it is line tables.
-    let _ = Command::new("strip").arg(&copy).status();
-    fs::create_dir(root.join("mover-restic")).unwrap();
-    symlink("/usr/local/bin/volmover", root.join(&ENTRY[1..])).unwrap();
-    for library in libraries(Path::new(program)) {
-        place(&library, library.to_str().unwrap());
-    }
-    let archive = root.join("../").join(format!("{}.tar", root.file_name().unwrap().to_str().unwrap()));
-    let made = Command::new("tar")
-        .arg("-C")
-        .arg(root)
-        .args(["--owner=0", "--group=0", "-cf"])
-        .arg(&archive)
-        .arg(".")
-        .status();
-    assert!(made.unwrap().success());
-    let image = docker(&[
-        "import",
-        "--change",
-        "USER 65534:65534",
-        "--change",
-        "ENTRYPOINT [\"/usr/local/bin/volmover\"]",
-        archive.to_str().unwrap(),
-        "volmover-under-test",
-    ]);
-    fs::remove_file(archive).unwrap();
-    image.unwrap()
+    let _ = Command::new("strip").arg(program).status();
+    image.link("/usr/local/bin/volmover", ENTRY);
+    image.import("volmover-under-test", &["USER 65534:65534", "ENTRYPOINT [\"/usr/local/bin/volmover\"]"])
 }
 
 /// What came of a Job.
@@ -258,13 +227,6 @@ fn contained(job: &Job, program: Program<'_>, image: &str, name: &str) -> Comman
         }
     };
     command
-}
-
-/// The shared libraries of a program, and what loads them.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let listed = Command::new("ldd").arg(program).output().unwrap();
-    let words = String::from_utf8_lossy(&listed.stdout).into_owned();
-    words.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
 fn plain(job: &Job, program: Program<'_>, entry: &Path) -> Command {
