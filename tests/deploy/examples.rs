@@ -125,8 +125,13 @@ fn minio_with_a_private_authority() {
         }
     }
     assert_eq!(destination["accessModes"], one_node);
+    assert_eq!(
+        (&destination["cleanupCachePVC"], &destination["cleanupTempPVC"]),
+        (&json!(true), &json!(true))
+    );
     let external = &rendered.one("ExternalSecret", "demo-volsync-secret")["spec"];
     assert_eq!(external["dataFrom"], json!([{"extract": {"key": "volsync-minio"}}]));
+    assert_eq!(external["refreshInterval"], "1h");
     assert_eq!(external["secretStoreRef"], json!({"kind": "ClusterSecretStore", "name": "onepassword"}));
     let keys = external["target"]["template"]["data"].as_object().unwrap();
     for (name, value) in keys.iter().filter(|(name, _)| *name != "RESTIC_REPOSITORY") {
@@ -219,11 +224,20 @@ fn nfs() {
 fn cephfs() {
     let Some(rendered) = Rendered::of("cephfs", &CEPHFS[..2]) else { return };
     shared(&rendered, "emby", &json!({"persistentVolumeClaim": {"claimName": "volsync-repository"}}));
-    let names =
-        [("VOLSYNC_SOURCE_PVC", "custom"), ("VOLSYNC_STORAGECLASS", "sc"), ("VOLSYNC_SNAPSHOTCLASS", "snap")];
+    let names = [
+        ("VOLSYNC_SOURCE_PVC", "custom"),
+        ("VOLSYNC_STORAGECLASS", "sc"),
+        ("VOLSYNC_SNAPSHOTCLASS", "snap"),
+        ("VOLSYNC_SCHEDULE", "0 */6 * * *"),
+        ("VOLSYNC_REPOSITORY_DIR", "folder/app"),
+    ];
     let rendered = Rendered::of("cephfs", &[&CEPHFS[..2], &names].concat()).unwrap();
+    assert_eq!(url(&rendered, "emby-volsync-secret"), "/mnt/repository/folder/app");
     let source = &rendered.one("ReplicationSource", "emby-src")["spec"];
-    assert_eq!(source["sourcePVC"], "custom");
+    assert_eq!(
+        (&source["sourcePVC"], &source["trigger"]["schedule"]),
+        (&json!("custom"), &json!("0 */6 * * *"))
+    );
     rendered.one("PersistentVolumeClaim", "custom");
     assert_eq!(source["restic"]["volumeSnapshotClassName"], "snap");
 }
