@@ -1,8 +1,10 @@
-//! How a Job's container is run: by a Docker Engine, or as a plain process under the same user and capabilities.
+//! How a Job's container is run: by a Docker Engine, in a root of its own by `chroot`, or as a plain process under
+//! the same user and capabilities.
 //!
 //! stdout and stderr are one log, as in Kubernetes. In a container the root file system is read-only, `/tmp` lies
-//! in memory, capabilities are dropped and none can be gained. A plain process sees this machine's files, so the
-//! places of mounts in its variables are replaced by the folders behind them, and `MOVER_PATH` keeps `/data`.
+//! in memory, capabilities are dropped and none can be gained; `rooted` makes the same of mounts. A plain process sees
+//! this machine's files, so the places of mounts in its variables are replaced by the folders behind them, and
+//! `MOVER_PATH` keeps `/data`.
 
 use std::fs;
 use std::io::Read;
@@ -19,14 +21,18 @@ use tempfile::TempDir;
 use crate::job::{Job, open_folder};
 use crate::log::{self, Verdict};
 use crate::made::{Made, libraries};
+use crate::rooted::Rooted;
 use crate::support::{is_required, is_root, skipped};
 
-const ENTRY: &str = "/mover-restic/entry.sh";
+/// The name of the mover in its container.
+pub const ENTRY: &str = "/mover-restic/entry.sh";
 
 /// How movers run here.
 pub enum Way {
     /// In containers of this image.
     Engine(String),
+    /// In roots of their own.
+    Rooted(Rooted),
     /// As processes of this program, by the mover's name.
     Process(TempDir),
 }
@@ -38,7 +44,13 @@ pub static WAY: LazyLock<Way> = LazyLock::new(|| {
         return Way::Engine(image);
     }
     assert!(!is_required(), "no Docker Engine answers: eval \"$(.ci/engine start FOLDER)\"");
-    skipped("containers: no Docker Engine answers, so movers run as plain processes (.ci/engine starts one)");
+    if let Some(rooted) = Rooted::new() {
+        skipped("containers: no Docker Engine answers, so movers run by chroot (.ci/engine starts one)");
+        return Way::Rooted(rooted);
+    }
+    skipped(
+        "containers: no Docker Engine answers, and only root can make mounts: movers run as plain processes",
+    );
     let folder = open_folder();
     fs::copy(env!("CARGO_BIN_EXE_volmover"), folder.path().join("entry.sh")).unwrap();
     fs::set_permissions(folder.path().join("entry.sh"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -49,8 +61,13 @@ pub static WAY: LazyLock<Way> = LazyLock::new(|| {
 pub fn image() -> Option<&'static str> {
     match &*WAY {
         Way::Engine(image) => Some(image),
-        Way::Process(_) => None,
+        Way::Rooted(_) | Way::Process(_) => None,
     }
+}
+
+/// Whether movers see this machine's files, and no `/data`.
+pub fn is_plain() -> bool {
+    matches!(&*WAY, Way::Process(_))
 }
 
 /// Runs docker; its stdout, or its stderr.
@@ -115,6 +132,7 @@ impl Mover {
         let name = format!("volmover-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
         let (mut command, name) = match &*WAY {
             Way::Engine(image) => (contained(job, program, image, &name), Some(name)),
+            Way::Rooted(rooted) => (rooted.command(job, program), None),
             Way::Process(folder) => (plain(job, program, &folder.path().join("entry.sh")), None),
         };
         let (output, writer) = std::io::pipe().unwrap();
@@ -168,10 +186,7 @@ fn code(status: ExitStatus) -> i32 {
 
 /// The path that snapshots record: a plain process has no `/data`.
 pub fn recorded(job: Job, volume: &Path) -> Job {
-    match image() {
-        Some(_) => job,
-        None => job.with("MOVER_PATH", volume.to_str().unwrap()),
-    }
+    if is_plain() { job.with("MOVER_PATH", volume.to_str().unwrap()) } else { job }
 }
 
 /// Runs a Job to its end.
