@@ -19,6 +19,7 @@ mod manifests;
 mod place;
 mod preflight;
 mod readme;
+mod release;
 mod rendered;
 #[path = "../support/s3.rs"]
 mod s3;
