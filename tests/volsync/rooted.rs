@@ -112,6 +112,12 @@ impl Rooted {
         for at in ["/proc", "/dev"] {
             bind(Path::new(at), at, false);
         }
+        // An engine makes files of its own of these.
+        for at in ["/etc/hosts", "/etc/resolv.conf"] {
+            if Path::new(at).exists() && !job.mounts.iter().any(|mount| mount.at == at) {
+                bind(Path::new(at), at, true);
+            }
+        }
         for mount in &job.mounts {
             bind(&mount.source, &mount.at, mount.read_only);
         }
