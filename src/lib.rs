@@ -34,9 +34,16 @@
 //! room of a hash table; ten million blobs take 480 MB. Key derivation takes 32 MiB, before anything else is
 //! allocated (`repository/scrypt.rs`). The budget is `MOVER_MEMORY`, else three quarters of the cgroup's limit.
 //!
+//! # What is kept on this machine
+//! The sealed cache holds snapshots, index files in a form that needs no parsing, and packs of trees: a backup of
+//! what has not changed reads nothing else of its repository. Each entry stands for the repository's files of
+//! its name, which never change, so lists decide and nothing can be out of date. `check`, `verify` and `repair`
+//! do not use it: they say what is stored.
+//!
 //! # Dependencies
 //! - `aes`, `ctr`, `poly1305`, `sha2`, `pbkdf2`, `subtle`, `zeroize`: what the format is sealed and named with.
 //!   `wide`: four words at once for scrypt, on every processor, without `unsafe`.
+//! - `aes-gcm`, `blake3`: the sealed cache, which is ours and not the format's (`repository/cache.rs`).
 //! - `zstd`: compression of version 2. `bytes`: buffers that go back to their pool when an upload is done.
 //! - `getrandom`: nonces and keys. `base64`, `serde`, `serde_json`: key, config, lock and index files.
 //! - `opendal`: S3 operations, in `backend/object` alone; below it `tokio` (its threads), `reqwest`, `http`,

@@ -206,9 +206,21 @@ impl Sequence<'_> {
             Repository::open(backend, &self.access())?
         };
         self.require_id(&repository)?;
-        let repository = Arc::new(repository.with_memory(self.config.performance.memory_bytes));
-        self.repository = Some(Arc::clone(&repository));
-        Ok(repository)
+        Ok(self.keep(repository))
+    }
+
+    /// The repository of this run.
+    fn keep(&mut self, repository: Repository) -> Arc<Repository> {
+        let mut repository = repository.with_memory(self.config.performance.memory_bytes);
+        if let Some(place) = &self.config.repository.cache {
+            repository = repository.with_cache(place.clone());
+        }
+        Arc::clone(self.repository.insert(Arc::new(repository)))
+    }
+
+    /// The same for operations that say what is stored: nothing is taken from the cache.
+    fn stored_repository(&mut self) -> Result<Arc<Repository>> {
+        self.repository(false).map(|repository| Arc::new(repository.uncached()))
     }
 
     /// `MOVER_REPOSITORY_ID`: a path that is not mounted must not pass for the repository.
@@ -254,7 +266,7 @@ impl Sequence<'_> {
         }
         let (repository, summary) = ops::init::run(self.connect()?, &self.access())?;
         self.monitor().initialized(&summary);
-        self.repository = Some(Arc::new(repository.with_memory(self.config.performance.memory_bytes)));
+        self.keep(repository);
         Ok(())
     }
 

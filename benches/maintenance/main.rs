@@ -20,6 +20,8 @@ use tool::Step;
 #[allow(dead_code, reason = "nothing is restored here")]
 mod corpus;
 mod history;
+#[path = "../../tests/support/proxy.rs"]
+mod line;
 #[path = "../whole/measure.rs"]
 mod measure;
 #[path = "../whole/program.rs"]

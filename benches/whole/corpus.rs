@@ -2,11 +2,12 @@
 //!
 //! `small` is made in seconds; `random`, `tar` and `linux` are the ones that published figures come from; a name
 //! with a slash is a folder of the caller's. Content is the same in every run: the generator has a fixed seed.
+//! What is found is copied, because one file of a hundred changes in every turn, and changes back.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -28,8 +29,11 @@ pub(super) struct Corpus {
     pub(super) name: String,
     pub(super) folder: PathBuf,
     shape: Shape,
-    made_here: bool,
 }
+
+/// A file that was changed, and the byte that stood at its middle.
+#[derive(Debug)]
+pub(super) struct Changed(PathBuf, u64, u8);
 
 impl fmt::Display for Corpus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,36 +44,38 @@ impl fmt::Display for Corpus {
 
 impl Corpus {
     pub(super) fn prepare(name: &str, work: &Path, peers: &Path) -> Outcome<Self> {
-        let made = work.join("corpus");
-        let (folder, made_here) = match name {
-            "linux" => (peers.join("corpus/linux"), false),
-            _ if name.contains('/') => (PathBuf::from(name), false),
-            _ => (made, true),
-        };
-        if made_here {
-            fs::create_dir_all(&folder)?;
-        }
+        let folder = work.join("corpus");
+        fs::create_dir_all(&folder)?;
         match name {
             "small" => make_small(&folder)?,
             "random" => make_random(&folder.join("random"), 1024 * MIB, 1)?,
             "tar" => make_tar(&folder.join("usr.tar"))?,
-            _ if !folder.is_dir() => {
-                return Err(
-                    format!("{}: no such folder (`.ci/peers corpus` gets linux)", folder.display()).into()
-                );
-            }
-            _ => {}
+            "linux" => copy(&peers.join("corpus/linux"), &folder)?,
+            _ => copy(Path::new(name), &folder)?,
         }
         let mut shape = Shape::default();
         measure(&folder, &mut shape)?;
-        Ok(Self { name: name.to_owned(), folder, shape, made_here })
+        Ok(Self { name: name.to_owned(), folder, shape })
     }
 
     pub(super) fn remove(&self) -> Outcome<()> {
-        if self.made_here {
-            fs::remove_dir_all(&self.folder)?;
+        Ok(fs::remove_dir_all(&self.folder)?)
+    }
+
+    /// Changes the byte in the middle of one file of a hundred, or of the only one.
+    pub(super) fn change(&self) -> Outcome<Vec<Changed>> {
+        let mut changed = Vec::new();
+        for path in hundredth(&self.folder)? {
+            let file = File::options().read(true).write(true).open(&path)?;
+            let middle = file.metadata()?.len() / 2;
+            let mut byte = [0];
+            if file.read_at(&mut byte, middle)? == 1 {
+                let [old] = byte;
+                file.write_all_at(&[old ^ 1], middle)?;
+                changed.push(Changed(path, middle, old));
+            }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Brings it into the page cache, so that the first tool does not pay for the disk.
@@ -101,6 +107,41 @@ fn measure(folder: &Path, shape: &mut Shape) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes the changes of a corpus back.
+pub(super) fn change_back(changed: Vec<Changed>) -> Outcome<()> {
+    for Changed(path, place, byte) in changed {
+        File::options().write(true).open(&path)?.write_all_at(&[byte], place)?;
+    }
+    Ok(())
+}
+
+/// One file of a hundred, in the order of names, or the first.
+pub(super) fn hundredth(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() && entry.metadata()?.nlink() == 1 {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files.into_iter().step_by(100).collect())
+}
+
+fn copy(from: &Path, to: &Path) -> Outcome<()> {
+    if !from.is_dir() {
+        return Err(format!("{}: no such folder (`.ci/peers corpus` gets linux)", from.display()).into());
+    }
+    let copied = Command::new("cp").arg("-aT").args([from, to]).status()?;
+    if copied.success() { Ok(()) } else { Err(format!("{} cannot be copied", from.display()).into()) }
 }
 
 fn read_all(folder: &Path) -> Outcome<()> {

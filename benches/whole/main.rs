@@ -1,7 +1,7 @@
 //! Whole runs: volmover, restic and rustic on the same data, taking turns, in one run.
 //!
-//! For every corpus and every tool: a new repository, a first backup, an unchanged backup, a restore into an
-//! empty folder. Medians and ratios go to stdout, every single run into `whole.csv`. `benches/README.md` says
+//! For every corpus and every tool: a new repository and the steps of `tool::Step`, from a first backup to a
+//! restore of what is missing. Medians and ratios go to stdout, every single run into `whole.csv`. `benches/README.md` says
 //! what the columns mean and which variables steer it. A tool that is missing or fails is named, and the
 //! others go on. This process stays small: a child's peak memory cannot be seen below its parent's.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to its caller")]
@@ -18,6 +18,9 @@ use store::Store;
 use tool::Step;
 
 mod corpus;
+mod floor;
+#[path = "../../tests/support/proxy.rs"]
+mod line;
 mod measure;
 mod program;
 mod proxy;
@@ -43,6 +46,9 @@ struct Row {
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
+    if floor::is_stages()? {
+        return Ok(());
+    }
     let settings = Settings::from_environment()?;
     let work = Work::new(&settings.folder)?;
     let tools = program::find(&settings.peers, &["rustic"]);
@@ -57,6 +63,7 @@ fn main() -> Outcome<()> {
         let mut bench = Bench { settings: &settings, work: &work, failed: Vec::new(), rows: Vec::new() };
         bench.run(&corpus, &tools)?;
         table::print(&bench.rows, &tools);
+        println!("{}", floor::line(&corpus, &work.path("target"))?);
         rows.append(&mut bench.rows);
         corpus.remove()?;
     }
@@ -100,7 +107,12 @@ impl Bench<'_> {
     /// `maker` makes the repository: one program makes all, because restic's `init` fits the cost of a key, which
     /// every command pays, to the load of the moment.
     fn turn(&mut self, corpus: &Corpus, maker: &Tool, tool: &Tool, turn: usize) -> Outcome<()> {
-        let store = Store::open(self.settings.store, &self.work.path("store"), &self.settings.peers)?;
+        let store = Store::open(
+            self.settings.store,
+            self.settings.line,
+            &self.work.path("store"),
+            &self.settings.peers,
+        )?;
         let place = tool::Place {
             source: &corpus.folder,
             repository: &store,
@@ -113,7 +125,14 @@ impl Bench<'_> {
         if let (true, Some(folder)) = (self.settings.cheap_keys, store.folder()) {
             swap::replace_keys(folder, program::PASSWORD.as_bytes())?;
         }
+        let mut changed = Vec::new();
         for step in Step::MEASURED {
+            match step {
+                Step::Uncached => clear(place.cache)?,
+                Step::Changed => changed = corpus.change()?,
+                Step::Refill => corpus::hundredth(place.target)?.iter().try_for_each(fs::remove_file)?,
+                _ => {}
+            }
             let before = store.counted()?;
             let measured = measure::run(tool.command(step, &place))
                 .map_err(|error| format!("{}: {error}", step.title()))?;
@@ -128,10 +147,16 @@ impl Bench<'_> {
                 requests: after.requests.saturating_sub(before.requests),
             });
         }
+        corpus::change_back(changed)?;
         corpus
             .compare(place.target)
             .map_err(|error| format!("its restore is not what was backed up: {error}").into())
     }
+}
+
+fn clear(folder: &Path) -> Outcome<()> {
+    fs::remove_dir_all(folder)?;
+    Ok(fs::create_dir_all(folder)?)
 }
 
 /// The folder for everything that is made here; it goes when the bench ends.

@@ -3,8 +3,10 @@
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Outcome;
+use super::line::Line;
 
 /// Where repositories are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(super) struct Settings {
     pub(super) turns: usize,
     pub(super) folder: PathBuf,
     pub(super) store: StoreKind,
+    /// What the way to an S3 store is like.
+    pub(super) line: Line,
     pub(super) cheap_keys: bool,
     pub(super) peers: PathBuf,
 }
@@ -41,6 +45,7 @@ impl Settings {
             Some("s3") => StoreKind::S3,
             Some(other) => return Err(format!("VOLMOVER_BENCH_STORE={other}: local or s3").into()),
         };
+        let line = text("VOLMOVER_BENCH_LINE").map_or(Ok(Line::default()), |line| parse_line(&line))?;
         let cheap_keys = match text("VOLMOVER_BENCH_KEYS").as_deref() {
             None | Some("real") => false,
             Some("cheap") => true,
@@ -48,11 +53,23 @@ impl Settings {
         };
         let corpora = corpora.split(',').map(str::to_owned).collect();
         let folder = text("VOLMOVER_BENCH_DIR").map_or_else(default_folder, PathBuf::from);
-        Ok(Self { corpora, turns, folder, store, cheap_keys, peers: peers() })
+        Ok(Self { corpora, turns, folder, store, line, cheap_keys, peers: peers() })
     }
 
     pub(super) fn keys(&self) -> &'static str {
         if self.cheap_keys && self.store == StoreKind::Local { "cheap" } else { "real" }
+    }
+}
+
+/// `20ms` is added to every request, or all connections share `100mbit` in each direction.
+fn parse_line(text: &str) -> Outcome<Line> {
+    let number = |unit| text.strip_suffix(unit).and_then(|number| number.parse::<u64>().ok());
+    match (number("ms"), number("mbit")) {
+        (Some(milliseconds), _) => {
+            Ok(Line { latency: Duration::from_millis(milliseconds), ..Line::default() })
+        }
+        (_, Some(megabits)) => Ok(Line { bytes_per_second: megabits * 125_000, ..Line::default() }),
+        _ => Err(format!("VOLMOVER_BENCH_LINE={text}: such as 20ms or 100mbit").into()),
     }
 }
 

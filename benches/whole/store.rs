@@ -1,7 +1,8 @@
 //! Where a repository is kept during a turn, and what is counted there.
 //!
 //! Local: files that appear in the folder and their bytes; a store without requests counts what is written.
-//! S3: a `MinIO` of its own, behind a proxy that counts requests and the bytes of their bodies.
+//! S3: a `MinIO` of its own, behind a proxy that counts requests and the bytes of their bodies, and one that
+//! makes the way to it longer or narrower.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -10,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Outcome;
+use super::line::{self, Line};
 use super::measure;
 use super::proxy::Proxy;
 use super::settings::StoreKind;
@@ -28,7 +30,7 @@ pub(super) struct Counted {
 /// A store for one turn.
 pub(super) enum Store {
     Local(PathBuf),
-    S3 { _server: Server, proxy: Proxy },
+    S3 { _server: Server, _line: line::Proxy, proxy: Proxy },
 }
 
 /// A `MinIO` that ends with its turn.
@@ -44,7 +46,7 @@ impl Drop for Server {
 
 impl Store {
     /// An empty store; `folder` is where it keeps what it stores.
-    pub(super) fn open(kind: StoreKind, folder: &Path, peers: &Path) -> Outcome<Self> {
+    pub(super) fn open(kind: StoreKind, line: Line, folder: &Path, peers: &Path) -> Outcome<Self> {
         if kind == StoreKind::Local {
             return Ok(Self::Local(folder.to_owned()));
         }
@@ -61,7 +63,10 @@ impl Store {
             .spawn()?;
         let server = Server(child);
         wait_until_it_listens(api)?;
-        Ok(Self::S3 { _server: server, proxy: Proxy::start(api)? })
+        let line = line::Proxy::start(&format!("127.0.0.1:{api}"), line);
+        let port = line.address().rsplit(':').next().and_then(|port| port.parse().ok());
+        let proxy = Proxy::start(port.ok_or("the line has no port")?)?;
+        Ok(Self::S3 { _server: server, _line: line, proxy })
     }
 
     /// The folder of a local repository.

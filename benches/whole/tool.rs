@@ -11,19 +11,54 @@ use super::store::Store;
 pub(super) enum Step {
     First,
     Unchanged,
+    Uncached,
+    Changed,
+    Check,
+    Verify,
     Restore,
+    Refill,
 }
 
 impl Step {
-    pub(super) const MEASURED: [Self; 3] = [Self::First, Self::Unchanged, Self::Restore];
+    pub(super) const MEASURED: [Self; 8] = [
+        Self::First,
+        Self::Unchanged,
+        Self::Uncached,
+        Self::Changed,
+        Self::Check,
+        Self::Verify,
+        Self::Restore,
+        Self::Refill,
+    ];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::First => "first backup",
-            Self::Unchanged => "unchanged backup",
+            Self::Unchanged => "unchanged",
+            Self::Uncached => "unchanged, no cache",
+            Self::Changed => "1 % changed",
+            Self::Check => "check the data",
+            Self::Verify => "verify",
             Self::Restore => "restore",
+            Self::Refill => "restore 1 %",
         }
     }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::First | Self::Unchanged | Self::Uncached | Self::Changed => Kind::Backup,
+            Self::Check | Self::Verify => Kind::Check,
+            Self::Restore | Self::Refill => Kind::Restore,
+        }
+    }
+}
+
+/// What a tool is told to do.
+#[derive(Clone, Copy)]
+enum Kind {
+    Backup,
+    Check,
+    Restore,
 }
 
 /// Where a tool works.
@@ -61,19 +96,22 @@ impl Tool {
 }
 
 fn volmover(command: &mut Command, step: Step, place: &Place<'_>) {
-    let data = if step == Step::Restore { place.target } else { place.source };
     restic_at(command, place.repository.restic_url(), place.cache);
-    command.env("DATA_DIR", data).env("MOVER_PATH", place.source).arg(match step {
-        Step::First | Step::Unchanged => "backup",
-        Step::Restore => "restore",
-    });
+    command.env("MOVER_PATH", place.source);
+    match step.kind() {
+        Kind::Backup => command.env("DATA_DIR", place.source).arg("backup"),
+        Kind::Check if step == Step::Verify => command.arg("verify"),
+        Kind::Check => command.env("MOVER_CHECK_READ_DATA", "true").arg("check"),
+        Kind::Restore => command.env("DATA_DIR", place.target).arg("restore"),
+    };
 }
 
 fn restic(command: &mut Command, step: Step, place: &Place<'_>) {
     restic_at(command, place.repository.restic_url(), place.cache);
-    match step {
-        Step::First | Step::Unchanged => command.args(["backup", "--host", "volsync", "."]),
-        Step::Restore => {
+    match step.kind() {
+        Kind::Backup => command.args(["backup", "--host", "volsync", "."]),
+        Kind::Check => command.args(["check", "--read-data"]),
+        Kind::Restore => {
             command.args(["restore", "latest", "--host", "volsync", "--target"]).arg(place.target)
         }
     };
@@ -82,8 +120,9 @@ fn restic(command: &mut Command, step: Step, place: &Place<'_>) {
 fn rustic(command: &mut Command, step: Step, place: &Place<'_>) {
     rustic_at(command, place.cache);
     command.envs(place.repository.rustic_variables());
-    match step {
-        Step::First | Step::Unchanged => command.args(["backup", "--host", "volsync", "."]),
-        Step::Restore => command.args(["restore", "latest"]).arg(place.target),
+    match step.kind() {
+        Kind::Backup => command.args(["backup", "--host", "volsync", "."]),
+        Kind::Check => command.args(["check", "--read-data"]),
+        Kind::Restore => command.args(["restore", "latest"]).arg(place.target),
     };
 }

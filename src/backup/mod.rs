@@ -27,6 +27,7 @@ use crate::repository::{Id, Repository};
 
 pub mod chunk;
 pub mod directory;
+pub mod effort;
 pub mod entry;
 pub mod exclude;
 pub mod large;

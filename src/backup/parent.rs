@@ -4,7 +4,7 @@
 //! blob of its old content is still in the index. A tree that cannot be read is a warning: its files are
 //! read again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -12,7 +12,6 @@ use rustix::fs::Stat;
 
 use super::entry::NodeMaker;
 use super::run::lock;
-use crate::backend::FileType;
 use crate::error::{Error, Result};
 use crate::repository::blob::{BlobType, Opener};
 use crate::repository::index::Index;
@@ -63,7 +62,9 @@ impl std::fmt::Debug for ParentTrees<'_> {
 #[derive(Default)]
 struct Packs {
     recent: Vec<(Id, Bytes)>,
-    fetched: HashMap<Id, bool>,
+    fetched: HashSet<Id>,
+    /// Where the trees of a pack end; known when the first is wanted.
+    ends: Option<HashMap<Id, u64>>,
 }
 
 impl<'a> ParentTrees<'a> {
@@ -123,16 +124,18 @@ impl<'a> ParentTrees<'a> {
             packs.recent.push(entry);
             return Ok(Some(bytes));
         }
-        if packs.fetched.insert(*id, true).is_some() {
+        if !packs.fetched.insert(*id) {
             return Ok(None);
         }
-        let name = id.hex();
-        match self.repository.backend().stat(FileType::Pack, &name) {
-            Ok(bytes) if bytes <= PACK_BYTES_MAX => {}
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => return Ok(None),
+        let end =
+            *packs.ends.get_or_insert_with(|| self.index.pack_ends(BlobType::Tree)).get(id).unwrap_or(&0);
+        if end > PACK_BYTES_MAX {
+            return Ok(None);
         }
-        let bytes = self.repository.backend().read(FileType::Pack, &name)?;
+        let bytes = match self.repository.read_tree_pack(id) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            read => read?,
+        };
         if packs.recent.len() >= PACKS_MAX {
             packs.recent.remove(0);
         }

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! budget = index ‖ readers × 4 buffers of 4 MiB ‖ workers × contexts ‖ packs being filled and uploaded × 18 MiB
+//!          ‖ workers × what compressing harder takes, if that is left
 //! ```
 //!
 //! What is not given out here is not allocated later: pools of these sizes bound everything in flight.
 
+use super::effort::EFFORT_BYTES;
 use super::large::BUFFER_BYTES;
 use super::read::BUFFERS;
 use super::store::{StorePlan, pack_memory_bytes};
@@ -78,7 +80,9 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     // quarter a disk, which is what few connections mean.
     let share = if limits.connections > DISK_CONNECTIONS_MAX { 2 } else { 4 };
     let uploads = 1 + take(pack, (limits.connections / share).saturating_sub(1));
-    let store = StorePlan { pack_bytes: limits.pack_bytes, data_slots, tree_slots: 1, uploads };
+    let compresses_harder = take(EFFORT_BYTES, workers) == workers;
+    let store =
+        StorePlan { pack_bytes: limits.pack_bytes, data_slots, tree_slots: 1, uploads, compresses_harder };
     Ok(Plan { workers, readers, store })
 }
 

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
+use super::effort::Effort;
 use super::run::{NAP, Pool, Pooled, Run, lock};
-use crate::backend::FileType;
 use crate::error::Result;
 use crate::report::{Count, Progress};
 use crate::repository::blob::{BlobType, Sealer};
-use crate::repository::index::{self, Index, IndexPack};
+use crate::repository::index::{Index, IndexPack};
 use crate::repository::pack::{FinishedPack, PackBuilder};
 use crate::repository::{Id, Repository};
 
@@ -91,6 +91,7 @@ pub struct Store<'a> {
     claimed: [Vec<Mutex<IdSet>>; 2],
     data: Open,
     trees: Open,
+    effort: Effort,
     uploads: Sender<Upload>,
     uploaders: AtomicUsize,
     in_flight: AtomicUsize,
@@ -119,6 +120,8 @@ pub struct StorePlan {
     pub tree_slots: usize,
     /// Packs that are uploaded at once.
     pub uploads: usize,
+    /// Whether there is memory to compress harder while uploads are waited for.
+    pub compresses_harder: bool,
 }
 
 /// The longest sealed chunk: the least that a pack's buffer holds.
@@ -162,6 +165,7 @@ impl<'a> Store<'a> {
             claimed: [shards(), shards()],
             data: Open::new(plan.data_slots),
             trees: Open::new(plan.tree_slots),
+            effort: Effort::new(repository.compression(), plan.compresses_harder),
             uploads,
             uploaders: AtomicUsize::new(plan.uploads),
             in_flight: AtomicUsize::new(0),
@@ -212,6 +216,7 @@ impl<'a> Store<'a> {
         }
         let Some(builder) = slot.as_mut() else { return Ok(()) };
         let random = self.repository.random();
+        sealer.set_level(self.effort.level(plain.len()))?;
         let sealed = builder.append(id, room, |tail| sealer.seal(kind, &id, plain, tail, random))?;
         self.count(kind, plain.len(), sealed.length);
         if (builder.len() >= self.pack_bytes || builder.header_bytes() >= HEADER_BYTES)
@@ -244,9 +249,13 @@ impl<'a> Store<'a> {
     fn hand_over(&self, builder: PackBuilder<Pooled>) -> Result<()> {
         let mut pack = Upload::Pack(builder.finish(self.repository.cipher(), self.repository.random())?);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let start = self.repository.clock().elapsed();
         loop {
             match self.uploads.send_timeout(pack, NAP) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.effort.waited(self.repository.clock().elapsed().saturating_sub(start));
+                    return Ok(());
+                }
                 Err(SendTimeoutError::Timeout(back))
                     if self.uploaders.load(Ordering::SeqCst) > 0
                         && (!self.run.is_over() || self.closing.load(Ordering::SeqCst)) =>
@@ -274,8 +283,8 @@ impl<'a> Store<'a> {
     }
 
     fn upload_one(&self, pack: FinishedPack) -> Result<()> {
+        self.repository.write_pack(&pack)?;
         let FinishedPack { id, bytes, blobs, .. } = pack;
-        self.repository.backend().write(FileType::Pack, &id.hex(), &bytes)?;
         drop(bytes);
         let due = {
             let mut indexer = lock(&self.indexer);
@@ -291,7 +300,7 @@ impl<'a> Store<'a> {
         if packs.is_empty() {
             return Ok(());
         }
-        self.repository.write_unpacked(FileType::Index, &index::encode(packs))?;
+        self.repository.write_index_file(packs)?;
         lock(&self.indexer).indexed_packs += packs.len();
         Ok(())
     }

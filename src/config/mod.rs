@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::repository::cache::CachePlace;
 use crate::repository::compression::Compression;
 
 pub mod env;
@@ -49,7 +50,7 @@ use repository_url::{Location, RepositoryUrl};
 use s3::S3Options;
 use secret::Secret;
 use selection::{Identity, SnapshotChoice};
-use values::{Parsed, choice, number};
+use values::{Parsed, choice, number, size};
 use variable::Variable;
 #[allow(clippy::wildcard_imports, reason = "the table of names is what this file reads")]
 use variables::*;
@@ -108,8 +109,8 @@ pub struct RepositoryConfig {
     pub id_prefix: Option<String>,
     /// Whether a missing repository is created.
     pub on_missing: OnMissing,
-    /// The cache; none: no home is known.
-    pub cache_dir: Option<PathBuf>,
+    /// The cache; none: no home is known, or none is wanted.
+    pub cache: Option<CachePlace>,
     /// How hard to compress.
     pub compression: Compression,
     /// The target size of pack files in bytes.
@@ -319,7 +320,7 @@ impl RepositoryConfig {
             on_missing: lookup
                 .parse(&MOVER_ON_MISSING, |text| choice(text, &missing))?
                 .unwrap_or(OnMissing::Create),
-            cache_dir: cache_dir(lookup),
+            cache: cache(lookup)?,
             compression: lookup.parse(&RESTIC_COMPRESSION, |text| choice(text, &modes))?.unwrap_or_default(),
             pack_bytes: lookup.parse(&RESTIC_PACK_SIZE, pack)?.unwrap_or(16) << 20,
         })
@@ -445,11 +446,13 @@ fn repository_url(lookup: &Lookup) -> Result<RepositoryUrl> {
 }
 
 /// As restic: `RESTIC_CACHE_DIR`, else `restic` below the user's caches.
-fn cache_dir(lookup: &Lookup) -> Option<PathBuf> {
-    lookup
+fn cache(lookup: &Lookup) -> Result<Option<CachePlace>> {
+    let bytes_max = lookup.parse(&MOVER_CACHE_SIZE, size)?.unwrap_or(u64::MAX);
+    let folder = lookup
         .path(&RESTIC_CACHE_DIR)
         .or_else(|| Some(lookup.path(&XDG_CACHE_HOME)?.join("restic")))
-        .or_else(|| Some(lookup.path(&HOME)?.join(".cache/restic")))
+        .or_else(|| Some(lookup.path(&HOME)?.join(".cache/restic")));
+    Ok(folder.filter(|_| bytes_max > 0).map(|folder| CachePlace { folder, bytes_max }))
 }
 
 fn verdict(text: &str) -> Parsed<Verdict> {

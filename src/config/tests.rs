@@ -29,7 +29,7 @@ fn defaults() {
     assert_eq!(config.repository.compression, Compression::Auto);
     assert_eq!(config.repository.pack_bytes, 16 << 20);
     assert_eq!(config.repository.on_missing, OnMissing::Create);
-    assert_eq!(config.repository.cache_dir, None);
+    assert_eq!(config.repository.cache, None);
     assert_eq!(config.data_dir, PathBuf::from("/data"));
     assert_eq!(config.backup.read_concurrency, 2);
     assert_eq!(config.backup.on_partial, Verdict::Fail);
@@ -129,12 +129,15 @@ fn s3_gets_more_connections() {
 
 #[test]
 fn caches() {
-    let cache = |pairs: &[(&str, &str)]| parse(pairs).unwrap().repository.cache_dir.unwrap();
+    let cache = |pairs: &[(&str, &str)]| parse(pairs).unwrap().repository.cache.unwrap().folder;
     let home = ("HOME", "/home/me");
     let xdg = ("XDG_CACHE_HOME", "/xdg");
     assert_eq!(cache(&[home]), PathBuf::from("/home/me/.cache/restic"));
     assert_eq!(cache(&[home, xdg]), PathBuf::from("/xdg/restic"));
-    assert_eq!(cache(&[home, xdg, ("RESTIC_CACHE_DIR", "/cache")]), PathBuf::from("/cache"));
+    let named = [home, xdg, ("RESTIC_CACHE_DIR", "/cache"), ("MOVER_CACHE_SIZE", "500M")];
+    assert_eq!(cache(&named), PathBuf::from("/cache"));
+    assert_eq!(parse(&named).unwrap().repository.cache.unwrap().bytes_max, 500 << 20);
+    assert_eq!(parse(&[home, ("MOVER_CACHE_SIZE", "0")]).unwrap().repository.cache, None);
 }
 
 #[test]
@@ -182,6 +185,7 @@ fn every_kind_of_wrong_value_is_refused() {
         ("PRIVILEGED_MOVER", "root"),
         ("MOVER_MEMORY", "64M"),
         ("MOVER_MEMORY", "lots"),
+        ("MOVER_CACHE_SIZE", "much"),
         ("MOVER_THREADS", "0"),
         ("MOVER_THREADS", "1025"),
         ("MOVER_CONNECTIONS", "many"),

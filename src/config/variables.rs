@@ -54,6 +54,9 @@ table! {
         .option("on-missing").default("create").only(&[Backup, Restore, Doctor]);
     RESTIC_CACHE_DIR = Variable::one(Group::Repository, "DIR", "the cache")
         .option("cache-dir").default("$XDG_CACHE_HOME/restic, else ~/.cache/restic");
+    MOVER_CACHE_SIZE = Variable::one(Group::Repository, "SIZE",
+        "the most that volmover's caches take in the cache's folder; 0: none is kept")
+        .option("cache-size").default("what the volume holds");
     RESTIC_COMPRESSION = Variable::one(Group::Repository, "MODE", "auto, off, fastest, better or max")
         .option("compression").default("auto").only(&WRITING);
     RESTIC_PACK_SIZE = Variable::one(Group::Repository, "MIB", "target size of pack files in MiB, 4 to 128")

@@ -9,9 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Context;
 use super::plan::Plan;
-use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::index::{self, ByPack, Index, IndexPack};
+use crate::repository::index::{ByPack, Index, IndexPack};
 use crate::repository::pack::PackedBlob;
 use crate::repository::reach::Bits;
 use crate::repository::{Id, Repository, in_parallel};
@@ -101,7 +100,7 @@ pub(super) fn write(
         let mut packs: Vec<IndexPack> =
             chunk.staying.iter().filter_map(|number| index_pack(by_pack, *number)).collect();
         packs.extend(new.get(chunk.new.clone()).unwrap_or_default().iter().cloned());
-        context.repository.write_unpacked(FileType::Index, &index::encode(&packs))
+        context.repository.write_index_file(&packs)
     })
 }
 

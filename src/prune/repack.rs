@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::{BlobType, Opener, SealedLength, Sealer};
 use crate::repository::compression::Compression;
 use crate::repository::crypto::SEAL_BYTES;
-use crate::repository::index::{self, ByPack, IndexEntry, IndexPack};
+use crate::repository::index::{ByPack, IndexEntry, IndexPack};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
 use crate::repository::{Id, as_damage, damaged_blob, in_parallel_with, missing_blob};
 
@@ -312,7 +312,7 @@ impl Repack<'_> {
         }
         let Context { repository, .. } = self.context;
         let pack = builder.finish(repository.cipher(), repository.random())?;
-        repository.backend().write(FileType::Pack, &pack.id.hex(), &pack.bytes)?;
+        repository.write_pack(&pack)?;
         let file_bytes = pack.bytes.len() as u64;
         if let Ok(buffer) = pack.bytes.try_into_mut() {
             lock(&self.spare).push(buffer.into());
@@ -337,7 +337,7 @@ impl Repack<'_> {
         if packs.is_empty() {
             return Ok(());
         }
-        let id = self.context.repository.write_unpacked(FileType::Index, &index::encode(packs))?;
+        let id = self.context.repository.write_index_file(packs)?;
         lock(&self.written).repacked.indexes.push(id);
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::backend::{BackendErrorKind, FileType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
-use crate::repository::index::{self, IndexPack};
+use crate::repository::index::IndexPack;
 use crate::repository::lock::Lock;
 use crate::repository::pack::{LENGTH_BYTES, PackedBlob, decode_header, file_bytes, header_length};
 use crate::repository::{Id, Repository, in_parallel};
@@ -118,7 +118,7 @@ pub fn apply(repository: &Repository, repair: &IndexRepair, lock: &Lock) -> Resu
         next.extend(pack);
         if (blobs >= FILE_BLOBS_MAX || last) && !next.is_empty() {
             lock.check()?;
-            repository.write_unpacked(FileType::Index, &index::encode(&next))?;
+            repository.write_index_file(&next)?;
             next.clear();
             blobs = 0;
         }

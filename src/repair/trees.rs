@@ -9,12 +9,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::backend::FileType;
 use crate::check::structure::Inventory;
 use crate::check::touched::{Map, losses};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::{BlobType, Opener, Sealer};
-use crate::repository::index::{self, IndexPack};
+use crate::repository::index::IndexPack;
 use crate::repository::lock::Lock;
 use crate::repository::pack::PackBuilder;
 use crate::repository::tree::{Node, NodeKind, Tree};
@@ -197,7 +196,7 @@ impl<'a> Store<'a> {
             return Ok(());
         }
         let pack = full.finish(self.repository.cipher(), self.repository.random())?;
-        self.repository.backend().write(FileType::Pack, &pack.id.hex(), &pack.bytes)?;
+        self.repository.write_pack(&pack)?;
         state.packs.push(IndexPack { id: pack.id, blobs: pack.blobs });
         Ok(())
     }
@@ -209,7 +208,7 @@ impl<'a> Store<'a> {
         self.close(&mut state)?;
         if !state.packs.is_empty() {
             lock.check()?;
-            self.repository.write_unpacked(FileType::Index, &index::encode(&state.packs))?;
+            self.repository.write_index_file(&state.packs)?;
         }
         Ok(())
     }

@@ -105,6 +105,11 @@ impl Sealer {
         Self { compress_data: self.compress_trees, raw_when_shorter: false, ..self }
     }
 
+    /// Compresses at this level of the C library from now on; `None`: that of the mode.
+    pub fn set_level(&mut self, level: Option<i32>) -> Result<()> {
+        self.zstd.set_level(level)
+    }
+
     /// The most bytes that `seal` may write for `length` bytes of plaintext.
     #[must_use]
     pub fn bound(length: usize) -> usize {

@@ -43,6 +43,8 @@ pub const PLAIN_BYTES_MAX: usize = 1 << 30;
 /// A compression context and a decompression context, kept for the life of a worker.
 pub struct Zstd {
     compressor: Compressor<'static>,
+    mode: Compression,
+    level: i32,
     decompressor: Decompressor<'static>,
 }
 
@@ -58,7 +60,20 @@ impl Zstd {
         let failed = |cause| Error::new(ErrorKind::Other, "cannot set up zstd").because(cause);
         let mut compressor = Compressor::new(compression.level()).map_err(failed)?;
         compressor.set_parameter(CParameter::ChecksumFlag(false)).map_err(failed)?;
-        Ok(Self { compressor, decompressor: Decompressor::new().map_err(failed)? })
+        let decompressor = Decompressor::new().map_err(failed)?;
+        Ok(Self { compressor, mode: compression, level: compression.level(), decompressor })
+    }
+
+    /// Compresses at this level of the C library from now on; `None`: that of the mode.
+    pub fn set_level(&mut self, level: Option<i32>) -> Result<()> {
+        let level = level.unwrap_or(self.mode.level());
+        if level != self.level {
+            self.compressor
+                .set_compression_level(level)
+                .map_err(|cause| Error::new(ErrorKind::Other, "cannot set up zstd").because(cause))?;
+            self.level = level;
+        }
+        Ok(())
     }
 
     /// The most bytes that `compress_into` may need for `length` bytes.

@@ -127,7 +127,15 @@ impl SealKey {
             data: Aes256::new(&self.encrypt.into()),
             nonce: Aes128::new(&self.mac_k.into()),
             mac_r: Zeroizing::new(self.mac_r),
+            cache_key: Zeroizing::new(self.derive("volmover 2026-11-21 sealed cache")),
         }
+    }
+
+    /// A key for something else, from which this one cannot be found out.
+    fn derive(&self, context: &str) -> [u8; 32] {
+        let mut deriving = blake3::Hasher::new_derive_key(context);
+        deriving.update(&self.encrypt).update(&self.mac_k).update(&self.mac_r);
+        deriving.finalize().into()
     }
 }
 
@@ -139,6 +147,7 @@ pub struct Cipher {
     data: Aes256,
     nonce: Aes128,
     mac_r: Zeroizing<[u8; 16]>,
+    cache_key: Zeroizing<[u8; 32]>,
 }
 
 impl fmt::Debug for Cipher {
@@ -148,6 +157,11 @@ impl fmt::Debug for Cipher {
 }
 
 impl Cipher {
+    /// The key of what this machine keeps of the repository.
+    pub(super) fn cache_key(&self) -> &[u8; 32] {
+        &self.cache_key
+    }
+
     /// Seals in place: `buffer` is 16 bytes of room, the plaintext, 16 bytes of room.
     /// A shorter buffer than the room itself is left alone.
     pub fn seal_in_place(&self, buffer: &mut [u8], random: &dyn Random) -> Result<()> {

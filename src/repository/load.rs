@@ -43,7 +43,12 @@ pub(super) fn index(
     let in_flight = memory_bytes.saturating_sub(estimate) / largest_bytes.saturating_mul(FLIGHT_FACTOR);
     let workers = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
     in_parallel(others, repository.backend().connections().min(workers), load)?;
-    Ok(builder.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
+    let index = builder.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+    if let Some(cache) = repository.cache() {
+        let listed: Vec<Id> = files.iter().map(|(id, _)| *id).collect();
+        cache.tidy(&listed, &index);
+    }
+    Ok(index)
 }
 
 /// An error when an index needs more than it may take, in bytes.

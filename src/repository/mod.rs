@@ -4,16 +4,18 @@
 //! locks and decides nothing; `open.rs` opens and creates, `lock.rs` keeps writers apart. Every file but
 //! `config` is named by the SHA-256 of its stored bytes, and that name is checked whenever one is read.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::backend::{Backend, BackendErrorKind, FileType};
+use crate::backend::{Backend, BackendErrorKind, BackendResult, FileType};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 
 pub mod blob;
+pub mod cache;
 pub mod compression;
 pub mod config_file;
 pub mod crypto;
@@ -38,10 +40,12 @@ pub mod tree_reader;
 pub use id::Id;
 
 use blob::{BlobType, Opener, Sealer};
+use cache::{Cache, CachePlace};
 use compression::{Compression, Zstd};
 use config_file::RepositoryConfig;
 use crypto::Cipher;
 use index::{Index, IndexPack, Location};
+use pack::FinishedPack;
 use snapshot::Snapshot;
 use tree::Tree;
 
@@ -53,6 +57,7 @@ const COMPRESSED: u8 = 2;
 pub type EachIndexFile<'a> = dyn Fn(&Id, Result<Vec<IndexPack>>) -> Result<Vec<IndexPack>> + Sync + 'a;
 
 /// An open repository.
+#[derive(Clone)]
 pub struct Repository {
     backend: Arc<dyn Backend>,
     cipher: Cipher,
@@ -61,6 +66,7 @@ pub struct Repository {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     memory_bytes: u64,
+    cache: Option<Arc<Cache>>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -75,6 +81,26 @@ impl Repository {
     pub fn with_memory(mut self, memory_bytes: u64) -> Self {
         self.memory_bytes = memory_bytes;
         self
+    }
+
+    /// The same; what it is read for again is kept at `place`.
+    #[must_use]
+    pub fn with_cache(mut self, place: CachePlace) -> Self {
+        let (id, key) = (&self.config.id, self.cipher.cache_key());
+        self.cache = Some(Arc::new(Cache::new(place, id, key, Arc::clone(&self.random))));
+        self
+    }
+
+    /// The same without a cache: for whoever wants to know what is stored.
+    #[must_use]
+    pub fn uncached(&self) -> Self {
+        Self { cache: None, ..self.clone() }
+    }
+
+    /// The cache, if there is one.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Cache> {
+        self.cache.as_deref()
     }
 
     /// Where it is stored.
@@ -183,16 +209,28 @@ impl Repository {
     /// list does not know it either.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
         let ids = self.ids(FileType::Snapshot)?;
-        let workers = self.backend.connections();
-        let read = in_parallel(&ids, workers, |id| Ok((*id, self.snapshot_if_there(id)?)))?;
-        if read.iter().any(|(_, snapshot)| snapshot.is_none()) {
+        let kept: HashMap<Id, Vec<u8>> =
+            self.cache.as_ref().map(|cache| cache.snapshots()).unwrap_or_default().into_iter().collect();
+        let read = in_parallel(&ids, self.backend.connections(), |id| {
+            let json = match kept.get(id) {
+                Some(json) => Some(json.clone()),
+                None => self.read_unpacked_if_there(FileType::Snapshot, id)?,
+            };
+            json.map(|json| Ok((*id, decode_snapshot(id, &json)?, json))).transpose()
+        })?;
+        if read.iter().any(Option::is_none) {
             let listed = self.ids(FileType::Snapshot)?;
-            let lost = read.iter().find(|(id, snapshot)| snapshot.is_none() && listed.contains(id));
+            let lost = ids.iter().zip(&read).find(|(id, found)| found.is_none() && listed.contains(id));
             if let Some((id, _)) = lost {
                 return Err(missing_file(FileType::Snapshot, id));
             }
         }
-        Ok(read.into_iter().filter_map(|(id, snapshot)| Some((id, snapshot?))).collect())
+        let found: Vec<(Id, Snapshot, Vec<u8>)> = read.into_iter().flatten().collect();
+        let is_kept = found.len() == kept.len() && found.iter().all(|(id, ..)| kept.contains_key(id));
+        if let Some(cache) = self.cache.as_ref().filter(|_| !is_kept) {
+            cache.keep_snapshots(found.iter().map(|(id, _, json)| (id, json.as_slice())));
+        }
+        Ok(found.into_iter().map(|(id, snapshot, _)| (id, snapshot)).collect())
     }
 
     /// One snapshot; one that does not exist is an error.
@@ -202,15 +240,60 @@ impl Repository {
 
     /// The same; `None` when it does not exist.
     pub fn snapshot_if_there(&self, id: &Id) -> Result<Option<Snapshot>> {
-        let Some(json) = self.read_unpacked_if_there(FileType::Snapshot, id)? else { return Ok(None) };
-        let decoded = Snapshot::decode(&json).map(Some);
-        decoded.map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
+        let json = self.read_unpacked_if_there(FileType::Snapshot, id)?;
+        json.map(|json| decode_snapshot(id, &json)).transpose()
     }
 
     /// What one index file lists.
     pub fn read_index_file(&self, id: &Id) -> Result<Vec<IndexPack>> {
+        if let Some(packs) = self.cache.as_ref().and_then(|cache| cache.index_file(id)) {
+            return Ok(packs);
+        }
         let json = self.read_unpacked(FileType::Index, id)?;
-        index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))
+        let packs =
+            index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))?;
+        if let Some(cache) = &self.cache {
+            cache.keep_index_file(id, &packs);
+        }
+        Ok(packs)
+    }
+
+    /// Stores an index file that lists `packs`, and returns its name.
+    pub fn write_index_file(&self, packs: &[IndexPack]) -> Result<Id> {
+        let id = self.write_unpacked(FileType::Index, &index::encode(packs))?;
+        if let Some(cache) = &self.cache {
+            cache.keep_index_file(&id, packs);
+        }
+        Ok(id)
+    }
+
+    /// Stores a pack.
+    pub fn write_pack(&self, pack: &FinishedPack) -> Result<()> {
+        self.backend.write(FileType::Pack, &pack.id.hex(), &pack.bytes)?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| pack.kind == BlobType::Tree) {
+            cache.keep_tree_pack(&pack.id, &pack.bytes);
+        }
+        Ok(())
+    }
+
+    /// A whole pack of trees.
+    pub fn read_tree_pack(&self, id: &Id) -> BackendResult<Bytes> {
+        if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.tree_pack(id)) {
+            return Ok(Bytes::from(kept));
+        }
+        let stored = self.backend.read(FileType::Pack, &id.hex())?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| Id::of(&stored) == *id) {
+            cache.keep_tree_pack(id, &stored);
+        }
+        Ok(stored)
+    }
+
+    /// A part of a pack of trees.
+    pub fn read_tree_range(&self, id: &Id, offset: u64, length: usize) -> BackendResult<Bytes> {
+        match self.cache.as_ref().and_then(|cache| cache.tree_range(id, offset, length)) {
+            Some(kept) => Ok(Bytes::from(kept)),
+            None => self.backend.read_range(FileType::Pack, &id.hex(), offset, length),
+        }
     }
 
     /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it. One
@@ -250,7 +333,11 @@ impl Repository {
     ) -> Result<Vec<u8>> {
         let Location { pack, extent } = location;
         let (offset, length) = (u64::from(extent.offset), extent.length as usize);
-        let sealed = match self.backend.read_range(FileType::Pack, &pack.hex(), offset, length) {
+        let read = match kind {
+            BlobType::Tree => self.read_tree_range(pack, offset, length),
+            BlobType::Data => self.backend.read_range(FileType::Pack, &pack.hex(), offset, length),
+        };
+        let sealed = match read {
             Err(error) if error.kind == BackendErrorKind::NotFound => {
                 return Err(missing_file(FileType::Pack, pack));
             }
@@ -270,6 +357,10 @@ impl Repository {
             Error::damaged("a tree does not decode", format!("tree {}", id.short()), cause).then(REPAIR)
         })
     }
+}
+
+fn decode_snapshot(id: &Id, json: &[u8]) -> Result<Snapshot> {
+    Snapshot::decode(json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
 }
 
 /// What to do about damage.

@@ -119,6 +119,7 @@ fn assemble(backend: Arc<dyn Backend>, (cipher, config): Opened, access: &Access
         clock: Arc::clone(&access.clock),
         random: Arc::clone(&access.random),
         memory_bytes: u64::MAX,
+        cache: None,
     }
 }
 

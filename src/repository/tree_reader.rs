@@ -12,7 +12,6 @@ use super::blob::{BlobType, Opener};
 use super::index::{Index, Location};
 use super::tree::Tree;
 use super::{Id, Repository, as_damage, damaged_blob, in_parallel, missing_blob};
-use crate::backend::FileType;
 use crate::error::Result;
 
 /// Asked before every request: whether the run is over, and no further one is wanted.
@@ -128,13 +127,7 @@ impl<'a> TreeReader<'a> {
             let (offset, length) = (u64::from(location.extent.offset), u64::from(location.extent.length));
             let end_of_pack = self.ends.get(pack).copied().unwrap_or(offset + length);
             let (start, end) = window(offset, offset + length, windows.next_bytes, end_of_pack);
-            let bytes = self.repository.backend().read_range(
-                FileType::Pack,
-                &pack.hex(),
-                start,
-                (end - start) as usize,
-            );
-            match bytes {
+            match self.repository.read_tree_range(pack, start, (end - start) as usize) {
                 Ok(bytes) => windows.read.push((start, bytes)),
                 Err(error) => {
                     tracing::debug!("cannot read trees at once: {error}");
@@ -152,10 +145,9 @@ impl<'a> TreeReader<'a> {
         for location in self.index.locations(BlobType::Tree, id) {
             let kept = self.packs.get(&location.pack).and_then(|windows| windows.sealed(&location));
             let (alone, extent) = (kept.is_none(), location.extent);
-            let pack = location.pack.hex();
             let read_alone = || {
                 let (offset, length) = (u64::from(extent.offset), extent.length as usize);
-                self.repository.backend().read_range(FileType::Pack, &pack, offset, length)
+                self.repository.read_tree_range(&location.pack, offset, length)
             };
             let mut outcome = kept
                 .map_or_else(read_alone, Ok)

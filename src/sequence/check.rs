@@ -7,7 +7,7 @@ use crate::report::Operation as Reported;
 
 impl Sequence<'_> {
     pub(super) fn check(&mut self) -> Result<()> {
-        let repository = self.repository(false)?;
+        let repository = self.stored_repository()?;
         self.monitor().begin(Reported::Other);
         let location = repository.backend().location();
         let summary = ops::check::run(&self.session(repository), self.config.maintenance.reading)?;

@@ -29,7 +29,7 @@ impl Sequence<'_> {
             open: &|backend| self.opened(backend),
             creates: repository.on_missing == OnMissing::Create && repository.id_prefix.is_none(),
             dry_run: run.dry_run,
-            cache: repository.cache_dir.clone(),
+            cache: repository.cache.as_ref().map(|cache| cache.folder.clone()),
             target: data_dir.clone(),
             clock: self.around.clock.as_ref(),
             random: self.around.random.as_ref(),

@@ -7,13 +7,13 @@ use crate::report::Operation as Reported;
 
 impl Sequence<'_> {
     pub(super) fn repair_index(&mut self) -> Result<()> {
-        let repository = self.repository(false)?;
+        let repository = self.stored_repository()?;
         self.monitor().begin(Reported::Other);
         ops::repair::index(&self.session(repository), self.repairs()).map(|_| ())
     }
 
     pub(super) fn repair_snapshots(&mut self) -> Result<()> {
-        let repository = self.repository(false)?;
+        let repository = self.stored_repository()?;
         self.monitor().begin(Reported::Other);
         ops::repair::snapshots(&self.session(repository), self.repairs()).map(|_| ())
     }

@@ -38,7 +38,7 @@ impl Sequence<'_> {
 
     fn verify_all(&mut self, verified: &mut Vec<Verified>) -> Result<()> {
         let options = self.verify_options()?;
-        let repository = self.repository(false)?;
+        let repository = self.stored_repository()?;
         self.monitor().begin(Reported::Other);
         let Config { identity, output, verify, .. } = self.config;
         let (chosen, filter) = if verify.each {

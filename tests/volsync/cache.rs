@@ -1,10 +1,10 @@
 //! A cache volume that is missing, full, read-only, a file or somebody else's does no harm.
 //!
-//! Nothing is cached yet, and nothing is read from a cache that restic left: what lies there is not touched.
+//! What restic left there is not read, and is the first to go when the volume is full.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -16,7 +16,6 @@ use crate::support::{is_root, skipped};
 
 /// A whole week with this cache volume: the sequence of a source, and a restore.
 fn goes_through(place: &Mounted, security: Security, cache: &Path, what: &str) {
-    let before = fs::read_dir(cache).is_ok().then(|| list(cache));
     let volume = volume(security.user());
     let at_cache = |job: Job| job.on(place).with("FORGET_OPTIONS", KEEP).mount(cache, "/volumes/cache");
     let with_cache = |job: Job| at_cache(job).security(security).with("RESTIC_CACHE_DIR", "/volumes/cache");
@@ -26,26 +25,43 @@ fn goes_through(place: &Mounted, security: Security, cache: &Path, what: &str) {
     let ran = with_cache(Job::destination(target.path())).run();
     assert!(ran.code == 0 && !ran.log.to_lowercase().contains("cache"), "{what}: {}", ran.log);
     assert_same(&saved_listing(volume.path()), &list(target.path()), what);
+}
+
+/// The same, and nothing of it is touched.
+fn goes_by(place: &Mounted, security: Security, cache: &Path, what: &str) {
+    let before = fs::read_dir(cache).is_ok().then(|| list(cache));
+    goes_through(place, security, cache, what);
     assert_eq!(fs::read_dir(cache).is_ok().then(|| list(cache)), before, "{what}");
 }
 
-/// A small file system in memory, without a byte or an inode to spare.
+/// What restic leaves in a cache volume.
+fn restics(cache: &Path) -> PathBuf {
+    let old = cache.join("0123456789abcdef".repeat(4));
+    fs::create_dir_all(old.join("index/00")).unwrap();
+    fs::write(old.join("version"), "no number").unwrap();
+    fs::write(old.join("index/00").join("00".repeat(32)), "no index").unwrap();
+    old
+}
+
+/// A small file system in memory.
 pub struct Full(TempDir);
 
 impl Full {
-    /// `None` where none can be mounted.
+    /// Without a byte or an inode to spare; `None` where none can be mounted.
     pub fn new() -> Option<Self> {
-        let folder = TempDir::new().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=64k,nr_inodes=3,mode=1777", "tmpfs"]).arg(folder.path());
-        if !is_root() || !mount.status().is_ok_and(|status| status.success()) {
-            return None;
-        }
-        let full = Self(folder);
+        let full = Self::of("64k", 3)?;
         assert!(fs::write(full.0.path().join("filler"), vec![7; 128 << 10]).is_err());
         assert!(fs::write(full.0.path().join("one"), "").is_ok());
         assert!(fs::write(full.0.path().join("one more"), "").is_err());
         Some(full)
+    }
+
+    fn of(size: &str, inodes: u32) -> Option<Self> {
+        let folder = TempDir::new().unwrap();
+        let mut mount = Command::new("mount");
+        let options = format!("size={size},nr_inodes={inodes},mode=1777");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path());
+        (is_root() && mount.status().is_ok_and(|status| status.success())).then_some(Self(folder))
     }
 
     pub fn path(&self) -> &Path {
@@ -68,8 +84,25 @@ fn a_full_cache_volume_is_never_an_error() {
         return skipped("a full cache volume: that needs root, and the right to mount");
     };
     for security in users() {
-        goes_through(&Mounted::new(), security, full.path(), "a full volume");
+        goes_by(&Mounted::new(), security, full.path(), "a full volume");
     }
+}
+
+#[test]
+fn what_restic_left_goes_first_when_the_volume_is_full() {
+    if !volumes_can_be_given() {
+        return;
+    }
+    let Some(volume) = Full::of("512k", 100) else {
+        return skipped("a full cache volume: that needs root, and the right to mount");
+    };
+    let old = restics(volume.path());
+    assert!(fs::write(old.join("index/filler"), vec![7; 1 << 20]).is_err());
+    let (uid, gid) = Security::Default.user();
+    let everything = format!("chown -R {uid}:{gid} {}", old.display());
+    assert!(Command::new("sh").args(["-c", &everything]).status().unwrap().success());
+    goes_through(&Mounted::new(), Security::Default, volume.path(), "full of what restic left");
+    assert!(!old.exists() && volume.path().join("volmover").is_dir());
 }
 
 #[test]
@@ -85,18 +118,18 @@ fn a_cache_that_cannot_be_used_does_no_harm() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     };
-    goes_through(&place, Security::Default, &made("read-only", 0o555), "a volume that may not be written");
-    goes_through(&place, Security::Default, &made("closed", 0o700), "a volume of somebody else");
+    goes_by(&place, Security::Default, &made("read-only", 0o555), "a volume that may not be written");
+    goes_by(&place, Security::Default, &made("closed", 0o700), "a volume of somebody else");
     let file = folder.path().join("file");
     fs::write(&file, "no folder").unwrap();
-    goes_through(&place, Security::Default, &file, "a file");
+    goes_by(&place, Security::Default, &file, "a file");
     let left = made("left", 0o777);
-    let old = left.join("0123456789abcdef".repeat(4));
-    fs::create_dir_all(old.join("index/00")).unwrap();
-    fs::write(old.join("version"), "no number").unwrap();
-    fs::write(old.join("index/00").join("00".repeat(32)), "no index").unwrap();
+    let old = restics(&left);
     fs::write(left.join("CACHEDIR.TAG"), "no tag").unwrap();
+    let before = list(&old);
     goes_through(&place, Security::Default, &left, "what restic left there, damaged");
+    assert_eq!(list(&old), before);
+    assert_eq!(fs::read_to_string(left.join("CACHEDIR.TAG")).unwrap(), "no tag");
 }
 
 #[test]
