@@ -192,7 +192,10 @@ impl Ran {
 static COPY: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = open_folder();
     let copy = folder.path().join("volmover");
-    fs::copy(env!("CARGO_BIN_EXE_volmover"), &copy).unwrap();
+    // Written by another process: one that this one starts meanwhile would hold the file open for writing, and
+    // what is open for writing cannot be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_volmover")).arg(&copy).status();
+    assert!(copied.is_ok_and(|status| status.success()));
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     folder
 });
