@@ -17,7 +17,7 @@
 //! A file imports only from lower floors; `tests/architecture.rs` holds that.
 //! ```text
 //! 5  main.rs cli.rs config/ stores.rs signals.rs version.rs      environment → operations → exit code
-//!    sequence.rs volsync.rs outlets/
+//!    sequence.rs volsync.rs outlets/ allocator.rs
 //! 4  ops/                                                        one verb a file
 //! 3  backup/ restore/ verify/ forget/ prune/ check/ repair/      the pipelines, and what an operation decides
 //! 2  repository/                                                 the restic format: codecs, keys, packs, locks
@@ -33,7 +33,7 @@
 //! # Memory
 //! An index entry takes 48 bytes (`repository/index.rs`), a blob added by the running backup 33 and the spare
 //! room of a hash table; ten million blobs take 480 MB. Key derivation takes 32 MiB, before anything else is
-//! allocated (`repository/scrypt.rs`). The budget is `MOVER_MEMORY`, else three quarters of the cgroup's limit.
+//! allocated (`repository/scrypt.rs`). What was freed goes back to the system (`allocator.rs`). The budget is `MOVER_MEMORY`, else three quarters of the cgroup's limit.
 //!
 //! # What is kept on this machine
 //! The sealed cache holds snapshots, index files in a form that needs no parsing, and packs of trees: a backup of
@@ -58,6 +58,7 @@
 //! - `jiff`: times, zones (compiled in) and offsets. `clap`: the command line. `thiserror`: error enums.
 //! - `indicatif`, `unicode-width`: the progress bar and column widths. `tracing`, `tracing-subscriber`: the log.
 
+pub mod allocator;
 pub mod backend;
 pub mod backup;
 pub mod check;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use volmover::allocator;
 use volmover::cli::{self, Call, CommandLine};
 use volmover::clock::{Clock, SystemClock};
 use volmover::config::env::{Lookup, Values, process_environment};
@@ -26,6 +27,7 @@ use volmover::signals::Interruption;
 use volmover::stores::{Surroundings, Tally};
 
 fn main() -> ExitCode {
+    allocator::settle(&process_environment(), std::env::args_os());
     let sinks = Sinks::standard();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     // Whoever fails before the configuration is known is heard as text.

@@ -16,7 +16,19 @@ const FLOORS: [&[&str]; 6] = [
     &["repository"],
     &["backup", "restore", "verify", "forget", "prune", "check", "repair", "rustic"],
     &["ops"],
-    &["cli", "config", "outlets", "sequence", "signals", "stores", "version", "volsync", "main", "lib"],
+    &[
+        "allocator",
+        "cli",
+        "config",
+        "outlets",
+        "sequence",
+        "signals",
+        "stores",
+        "version",
+        "volsync",
+        "main",
+        "lib",
+    ],
 ];
 
 /// Names that are allowed in some files only: the names, and where a path may begin to use them.
@@ -176,7 +188,7 @@ fn has_word(code: &str, word: &str) -> bool {
 /// Whether code reads the environment: `std::env`, alone or in a group. Arguments are no variables, and what
 /// the target is was known when it was built.
 fn reads_environment(code: &str) -> bool {
-    const HARMLESS: [&str; 2] = ["env::args_os", "env::consts::"];
+    const HARMLESS: [&str; 3] = ["env::args_os", "env::consts::", "env::current_exe"];
     let paths = code.match_indices("std::").any(|(position, start)| {
         let rest = &code[position + start.len()..];
         first_names(rest).iter().any(|name| name == "env")

@@ -22,6 +22,8 @@ use crate::repository::{Id, Repository, in_parallel_with};
 
 /// What a worker needs besides the pack: a sealed and an opened blob, and contexts.
 const WORKER_BYTES: u64 = 24 << 20;
+/// Up to so many connections the store is taken for a disk.
+const DISK_CONNECTIONS_MAX: usize = 8;
 /// Parts of a pack that is larger than a worker's share, in bytes.
 const PART_BYTES: usize = 4 << 20;
 /// Faults of one pack that are told.
@@ -46,7 +48,12 @@ pub(super) fn read_packs(
 ) -> Result<()> {
     let largest = packs.iter().map(|(_, _, bytes)| *bytes).max().unwrap_or(0);
     let each = WORKER_BYTES + largest.min(share.memory_bytes / 2);
-    let most = share.threads.max(repository.backend().connections()) as u64;
+    // From a disk one pack is read while the others are opened; an object store is kept busy by all connections.
+    let connections = match repository.backend().connections() {
+        ..=DISK_CONNECTIONS_MAX => 1,
+        connections => connections,
+    };
+    let most = connections.max(share.threads + 1) as u64;
     let workers = (share.memory_bytes / each).clamp(1, most);
     let whole_bytes_max = (share.memory_bytes / workers).saturating_sub(WORKER_BYTES);
     let by_pack = inventory.index.by_pack();

@@ -219,6 +219,10 @@ fn every_kind_of_wrong_value_is_refused() {
 #[test]
 fn every_variable_of_the_table_is_read() {
     const PATHS: [&str; 20] = [
+<<<<<<< HEAD
+=======
+        "GLIBC_TUNABLES",
+>>>>>>> main
         "RESTIC_REPOSITORY_FILE",
         "RESTIC_PASSWORD_FILE",
         "RESTIC_CACHE_DIR",

@@ -335,6 +335,8 @@ table! {
     TZ = Variable::one(Group::Machine, "ZONE", "time zone of times inside trees").default("UTC");
     XDG_CACHE_HOME = Variable::one(Group::Machine, "DIR", "where caches are");
     HOME = Variable::one(Group::Machine, "DIR", "where ~ is");
+    GLIBC_TUNABLES = Variable::one(Group::Machine, "NAME=VALUE", "settings of the C library's allocator")
+        .default("large buffers are given back at once");
 }
 
 #[cfg(test)]

@@ -61,6 +61,10 @@ pub struct Streamed {
     pub error: Option<Error>,
 }
 
+/// Entries that are planned at once, in bytes: nothing waits for the whole plan, and what lies close together is
+/// stored close together.
+const BATCH_BYTES_MAX: u64 = 12 << 20;
+
 /// Reads `snapshot`, all of it or a sample.
 pub fn stream(
     repository: &Arc<Repository>,
@@ -74,7 +78,7 @@ pub fn stream(
     let options = reading(means);
     let (run, include) = (Run::new(monitor, stop, &VERIFY), Patterns::default());
     let mut scan = Scan::new(&run, repository, index, &options, &include, None, snapshot.tree);
-    let batch_bytes_max = (means.memory_bytes / 4).max(64 << 10);
+    let batch_bytes_max = (means.memory_bytes / 4).clamp(64 << 10, BATCH_BYTES_MAX);
     monitor.phase("reading trees");
     let mut found = Streamed::default();
     let mut batch = scan.first_batch(batch_bytes_max)?;

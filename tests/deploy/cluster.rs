@@ -181,7 +181,7 @@ impl State {
         };
         let namespace = option(arguments, "-n").unwrap_or_default();
         assert!(
-            !namespace.is_empty() || line.contains("-A") || line.contains("apply"),
+            !namespace.is_empty() || line.contains("-A") || line.contains("apply") || line.ends_with("class"),
             "in no namespace: {line}"
         );
         let name = arguments.get(2).filter(|name| !name.starts_with('-')).map_or("", String::as_str);
@@ -194,6 +194,8 @@ impl State {
                 Ok(format!("{} \"{name}\" deleted\n", arguments[1]))
             }
             "logs" => Ok(self.operator.pod_says.clone()),
+            // What people do by hand is done.
+            "annotate" | "create" | "describe" | "rollout" | "scale" | "wait" => Ok(String::new()),
             other => Err(format!("unknown command {other}")),
         }
     }
@@ -206,7 +208,8 @@ impl State {
         arguments: &[String],
     ) -> Result<String, String> {
         self.operate();
-        let template = option(arguments, "-o").and_then(|output| output.strip_prefix("jsonpath=")).unwrap();
+        let Some(output) = option(arguments, "-o") else { return Ok(String::new()) };
+        let template = output.strip_prefix("jsonpath=").unwrap();
         let found = self.objects.iter().filter(|object| is(object, kind, namespace, name));
         let mut found: Vec<Value> = found.cloned().collect();
         if let Some((label, value)) = option(arguments, "-l").and_then(|label| label.split_once('=')) {

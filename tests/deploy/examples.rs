@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::rendered::{Rendered, built};
 use crate::schema;
+use crate::support::peer;
 use crate::yaml::at;
 
 const R2: [(&str, &str); 3] = [
@@ -29,6 +30,8 @@ const CEPHFS: [(&str, &str); 5] = [
     ("VOLSYNC_CEPHFS_NAME", "cephfs"),
     ("VOLSYNC_CEPHFS_ROOT", "/volumes/csi/volsync"),
 ];
+
+const PUSHGATEWAY: &str = "http://prometheus-pushgateway.monitoring.svc:9091";
 
 /// All objects are sound, and the two of VolSync name the Secret that there will be.
 fn sound(rendered: &Rendered, source: &str, destination: &str, secret: &str) {
@@ -74,6 +77,10 @@ fn r2() {
     let restic = &source["restic"];
     assert_eq!(restic["retain"], json!({"hourly": 24, "daily": 7}));
     assert_eq!((&restic["pruneIntervalDays"], &restic["cacheCapacity"]), (&json!(7), &json!("2Gi")));
+    let config = rendered.one("Secret", "odoo-mover-config");
+    assert_eq!(config["stringData"], json!({"MOVER_JITTER": "30s", "MOVER_PUSHGATEWAY": PUSHGATEWAY}));
+    let volumes = json!([{"mountPath": "mover-config", "volumeSource": {"secret": {"secretName": "odoo-mover-config"}}}]);
+    assert_eq!(restic["moverVolumes"], volumes);
     // Each key of the mover's Secret comes from a key of the store.
     let external = &rendered.one("ExternalSecret", "odoo-volsync-r2-secret")["spec"];
     for (key, template) in external["target"]["template"]["data"].as_object().unwrap() {
@@ -138,7 +145,7 @@ fn shared(rendered: &Rendered, app: &str, repository: &Value) {
         rendered.one("Secret", &secret)["stringData"],
         json!({
             "MOVER_HOST": "{name}.{namespace}", "MOVER_NAME": app, "MOVER_NAMESPACE": "default",
-            "MOVER_FORGET": "off", "MOVER_PRUNE": "off", "MOVER_JITTER": "30s",
+            "MOVER_FORGET": "off", "MOVER_PRUNE": "off", "MOVER_JITTER": "30s", "MOVER_PUSHGATEWAY": PUSHGATEWAY,
         })
     );
     let claim = rendered.one("PersistentVolumeClaim", &format!("{app}-config"));
@@ -223,20 +230,68 @@ fn maintenance() {
             let pod = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"];
             assert_eq!(pod["volumes"][0], volume, "{example}");
             assert!(pod["securityContext"]["runAsUser"].is_i64(), "{example}");
+            let container = &pod["containers"][0];
+            let value = |name: &str| {
+                let mut set = container["env"].as_array().unwrap().iter();
+                set.find(|variable| variable["name"] == name).map(|variable| at(variable, "/value"))
+            };
+            assert_eq!(value("MOVER_PUSHGATEWAY"), Some(PUSHGATEWAY), "{example}");
+            assert!(
+                value("MOVER_REPORT_FILE").is_some_and(|file| file.starts_with("/reports/")),
+                "{example}"
+            );
+            rendered.one("PersistentVolumeClaim", "volsync-reports");
         }
         assert_eq!(url(&rendered, "volsync-maintenance"), "/mnt/repository/restic");
     }
 }
 
+/// The names of all examples.
+fn names() -> Vec<String> {
+    let folder = std::fs::read_dir(crate::yaml::deploy().join("kustomize/example")).unwrap();
+    let mut names: Vec<String> =
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// What is Kubernetes' own has the fields of its API, and no others.
+#[test]
+fn what_kubernetes_knows_it_would_take() {
+    let Some(program) = peer("kubernetes-validate") else { return };
+    let all = [&R2[..], &MINIO[1..], &CEPHFS[1..], &NFS[2..4]].concat();
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut files = Vec::new();
+    let mut wanted = 0;
+    for name in names() {
+        let Some(rendered) = Rendered::of(&name, &all) else { return };
+        let own = |object: &&Value| ["v1", "batch/v1"].contains(&at(object, "/apiVersion"));
+        for object in rendered.objects().iter().filter(own) {
+            let file = folder.path().join(format!("{wanted}.yaml"));
+            std::fs::write(&file, object.to_string()).unwrap();
+            files.push(file);
+            wanted += 1;
+        }
+        rendered.objects().iter().filter(|object| schema::is_of_a_table(object)).for_each(schema::check);
+    }
+    let validate = |files: &[std::path::PathBuf]| {
+        let mut command = std::process::Command::new(&program);
+        let output = command.args(["--strict", "-k", "1.34"]).args(files).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), said)
+    };
+    let (sound, said) = validate(&files);
+    assert!(sound && said.matches(" passed ").count() == wanted && wanted > 10, "{wanted}: {said}");
+    // It can tell.
+    let wrong = std::fs::read_to_string(&files[0]).unwrap().replacen("\"metadata\"", "\"metdata\"", 1);
+    std::fs::write(&files[0], wrong).unwrap();
+    assert!(!validate(&files[..1]).0);
+}
+
 /// None is forgotten here.
 #[test]
 fn every_example_is_rendered() {
-    let folder = crate::yaml::deploy().join("kustomize/example");
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
+    let names = names();
     assert_eq!(
         names,
         ["cephfs", "maintenance-cephfs", "maintenance-nfs", "minio", "namespace-cephfs", "nfs", "r2"]

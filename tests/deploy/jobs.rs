@@ -5,21 +5,25 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::examples::NFS;
 use crate::rendered::Rendered;
+use crate::stub::{Stub, answer};
 use crate::support::fixture::PASSWORD;
 use crate::support::mover;
 use crate::support::restic::Restic;
 use crate::support::{is_root, skipped};
 use crate::yaml::at;
 
-/// A folder in place of what is mounted at /mnt and /policy.
+/// A folder in place of what is mounted at /mnt, /policy and /reports, and who takes metrics.
 struct Mounted {
     folder: TempDir,
+    gateway: Stub,
+    pushed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Mounted {
@@ -29,8 +33,25 @@ impl Mounted {
         fs::create_dir(folder.path().join("mover-restic")).unwrap();
         let own_name = folder.path().join("mover-restic/entry.sh");
         symlink(env!("CARGO_BIN_EXE_volmover"), own_name).unwrap();
+        fs::create_dir(folder.path().join("reports")).unwrap();
         mover::create_in(mover::local(&folder.path().join("repository/restic")).as_ref(), 2);
-        Self { folder }
+        let pushed: Arc<Mutex<Vec<String>>> = Arc::default();
+        let takes = Arc::clone(&pushed);
+        let gateway = Stub::start(move |request| {
+            takes.lock().unwrap().push(request.head.lines().next().unwrap().to_owned());
+            answer("200 OK", "")
+        });
+        Self { folder, gateway, pushed }
+    }
+
+    /// Whether metrics of an operation came in.
+    #[track_caller]
+    fn told(&self, name: &str, operation: &str) {
+        let pushed = self.pushed.lock().unwrap();
+        let is = |line: &&String| {
+            line.contains(&format!("/obj_name/{name}/")) && line.contains(&format!("/operation/{operation} "))
+        };
+        assert!(pushed.iter().any(|line| is(&line)), "no {operation} of {name}: {pushed:?}");
     }
 
     fn path(&self, inside: &str) -> PathBuf {
@@ -55,7 +76,12 @@ impl Mounted {
         fs::create_dir_all(&config).unwrap();
         let secret = rendered.one("Secret", &format!("{app}-mover-config"));
         for (name, value) in secret["stringData"].as_object().unwrap() {
-            fs::write(config.join(name), value.as_str().unwrap()).unwrap();
+            let value = if name == "MOVER_PUSHGATEWAY" {
+                self.gateway.url()
+            } else {
+                value.as_str().unwrap().to_owned()
+            };
+            fs::write(config.join(name), value).unwrap();
         }
         let mut command = self.command(&self.path("mover-restic/entry.sh"), operations, data);
         command.env("MOVER_CONFIG_DIR", config).env("PRIVILEGED_MOVER", "0").env("RESTORE_AS_OF", "");
@@ -79,10 +105,12 @@ impl Mounted {
             self.command(Path::new(env!("CARGO_BIN_EXE_volmover")), &operations.join(" "), &data);
         command.env_remove("MOVER_PATH");
         for variable in container["env"].as_array().unwrap() {
+            let here = |folder: &str| format!("{}/", self.folder.path().join(folder).display());
             let value =
-                at(variable, "/value").replace("/policy/", &format!("{}/", self.folder.path().display()));
+                at(variable, "/value").replace("/policy/", &here("")).replace("/reports/", &here("reports"));
             command.env(at(variable, "/name"), value);
         }
+        command.env("MOVER_PUSHGATEWAY", self.gateway.url());
         let policies = rendered.one("ConfigMap", "volsync-maintenance")["data"].as_object().unwrap();
         for (file, text) in policies {
             fs::write(self.path(file), text.as_str().unwrap()).unwrap();
@@ -156,6 +184,15 @@ fn a_shared_repository_with_one_maintenance_job() {
     assert_eq!(said.matches("ok      content: ").count(), 2, "the newest of both: {said}");
     done(&mut mounted.job(&maintenance, "volsync-check"), 0);
     done(&mut mounted.job(&maintenance, "volsync-forget-prune"), 0);
+    mounted.told("atuin", "backup");
+    for operation in ["verify", "check", "forget", "prune", "stats"] {
+        mounted.told("volsync-maintenance", operation);
+    }
+    for report in ["verify", "check", "forget-prune", "conditions"] {
+        let text = fs::read_to_string(mounted.path(&format!("reports/{report}.json"))).unwrap();
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(report["exit_code"], 0, "{report:#}");
+    }
     // The newest and, while there are fewer than the policy keeps, the oldest: restic's rule.
     assert_eq!(identities(&mounted).unwrap(), both(2));
     Restic::on("restic-0.19", &mounted.repository()).unwrap().check();

@@ -2,7 +2,8 @@
 //!
 //! Manifests are rendered by the real `kustomize`, filled in as Flux does, and held against a table of the
 //! fields that VolSync's CRDs have; tasks run by the real `task` on a model of a cluster behind a `kubectl`
-//! that records; what containers would do is done by the built binary. The programs come from `.ci/peers`.
+//! that records; what containers would do is done by the built binary. Alerts and dashboards are asked of a real
+//! Prometheus that reads what runs of the binary tell. The programs come from `.ci/peers`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::doc_markdown, reason = "the names of Kubernetes' objects")]
 #![allow(clippy::format_collect, reason = "short texts")]
@@ -10,20 +11,31 @@
 
 mod cluster;
 mod compose;
+mod dashboards;
 mod examples;
+mod firing;
 mod jobs;
 mod jsonpath;
 mod lint;
 mod manifests;
 #[path = "../interop/place.rs"]
 mod place;
+mod policies;
 mod preflight;
 mod readme;
+mod recorded;
 mod rendered;
+mod rules;
+mod runbook;
 #[path = "../support/s3.rs"]
 mod s3;
 mod schema;
+#[path = "../outlets/servers.rs"]
+mod servers;
+mod settings;
 mod smoke;
+#[path = "../support/stub.rs"]
+mod stub;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use volmover::config::variables;
 
-use crate::rendered::without_default;
+use crate::rendered::{Rendered, without_default};
 use crate::schema;
 use crate::yaml::{at, deploy, document, documents, files, text, walk};
 
@@ -43,9 +43,7 @@ fn objects() -> Vec<(String, Value)> {
 #[test]
 fn every_object_of_volsync_has_fields_that_exist() {
     let mut sources = 0;
-    for (_, object) in
-        objects().iter().filter(|(_, object)| object["apiVersion"] == "volsync.backube/v1alpha1")
-    {
+    for (_, object) in objects().iter().filter(|(_, object)| schema::is_of_a_table(object)) {
         schema::check(object);
         sources += usize::from(object["kind"] == "ReplicationSource");
     }
@@ -171,6 +169,29 @@ fn flux_inputs_fill_in_every_name() {
     }
     let single = document("flux/kustomization-ks.yaml");
     assert_eq!(single["spec"]["components"], json!(["../../deploy/kustomize/r2"]));
+}
+
+/// What each of Flux's examples gives is all that the folder asks for that it leads to.
+#[test]
+fn flux_examples_lead_to_what_can_be_rendered() {
+    let mut led = Vec::new();
+    for file in ["flux/minio.yaml", "flux/cephfs.yaml", "flux/monitoring.yaml"] {
+        for object in documents(&text(file)) {
+            schema::check(&object);
+            let path = at(&object, "/spec/path").strip_prefix("./deploy/").unwrap();
+            assert!(deploy().join(path).join("kustomization.yaml").exists(), "{file}: {path}");
+            let Some(example) = path.strip_prefix("kustomize/example/") else { continue };
+            let given = object["spec"]["postBuild"]["substitute"].as_object().unwrap();
+            let names: Vec<(&str, &str)> =
+                given.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+            let Some(rendered) = Rendered::of(example, &names) else { return };
+            assert!(!rendered.names().is_empty(), "{file}");
+            led.push(example.to_owned());
+        }
+    }
+    assert_eq!(led, ["minio", "namespace-cephfs", "maintenance-cephfs", "cephfs"]);
+    let root = document("flux/Taskfile.yaml");
+    assert!(deploy().join("flux").join(at(&root, "/includes/volsync/taskfile")).exists());
 }
 
 #[test]

@@ -35,6 +35,11 @@ impl Rendered {
         one
     }
 
+    /// All objects.
+    pub(crate) fn objects(&self) -> &[Value] {
+        &self.0
+    }
+
     /// All objects of a kind.
     pub(crate) fn all(&self, kind: &str) -> impl Iterator<Item = &Value> {
         self.0.iter().filter(move |object| object["kind"] == kind)

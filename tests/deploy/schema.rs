@@ -1,4 +1,5 @@
-//! The fields of VolSync's restic objects, as its CRDs have them (v0.16), and whether an object keeps to them.
+//! The fields of VolSync's restic objects, as its CRDs have them (v0.16), of what else the examples are made of,
+//! and whether an object keeps to them.
 //!
 //! An API server drops a field that it does not know, so a misspelt one looks like one that works. The table
 //! holds the fields of `spec` that restic movers know; of pods' security context those that are in use.
@@ -64,11 +65,77 @@ restic.enableFileDeletion boolean
 restic.previous integer
 restic.restoreAsOf date-time
 ";
+/// Of Flux, External Secrets and the Prometheus operator: kind, version, fields of `spec` that are in use.
+const OTHERS: [(&str, &str, &str); 3] = [
+    (
+        "Kustomization",
+        "kustomize.toolkit.fluxcd.io/v1",
+        "
+components[] string
+dependsOn[].name string
+interval duration
+path string
+postBuild.substitute.* string
+prune boolean
+sourceRef.kind string
+sourceRef.name string
+targetNamespace string
+",
+    ),
+    (
+        "ExternalSecret",
+        "external-secrets.io/v1",
+        "
+data[].remoteRef.key string
+data[].remoteRef.property string
+data[].secretKey string
+dataFrom[].extract.key string
+refreshInterval duration
+secretStoreRef.kind string
+secretStoreRef.name string
+target.creationPolicy string
+target.name string
+target.template.data.* string
+target.template.engineVersion string
+",
+    ),
+    (
+        "PrometheusRule",
+        "monitoring.coreos.com/v1",
+        "
+groups[].name string
+groups[].rules[].alert string
+groups[].rules[].annotations.* string
+groups[].rules[].expr string
+groups[].rules[].for duration
+groups[].rules[].labels.* string
+groups[].rules[].record string
+",
+    ),
+];
 const COPY_METHODS: [&str; 4] = ["Direct", "None", "Clone", "Snapshot"];
 
-/// Panics unless a ReplicationSource or -Destination has fields that exist, of their types, and what it needs.
+fn of_others(object: &Value) -> Option<&'static str> {
+    let mut known = OTHERS.iter();
+    let is = |(kind, version, _): &&(&str, &str, &str)| {
+        object["kind"] == *kind && object["apiVersion"] == *version
+    };
+    known.find(is).map(|(.., fields)| *fields)
+}
+
+/// Whether `check` knows its fields.
+pub(crate) fn is_of_a_table(object: &Value) -> bool {
+    object["apiVersion"] == "volsync.backube/v1alpha1" || of_others(object).is_some()
+}
+
+/// Panics unless an object of one of the tables has fields that exist, of their types, and what it needs.
 #[track_caller]
 pub(crate) fn check(object: &Value) {
+    if let Some(fields) = of_others(object) {
+        let wrong = unknown_fields(&object["spec"], &[fields]);
+        assert!(wrong.is_empty(), "{wrong:?}\n{object:#}");
+        return;
+    }
     assert_eq!(object["apiVersion"], "volsync.backube/v1alpha1");
     let own = match object["kind"].as_str() {
         Some("ReplicationSource") => SOURCE,
@@ -79,11 +146,11 @@ pub(crate) fn check(object: &Value) {
     assert!(wrong.is_empty(), "{wrong:?}\n{object:#}");
 }
 
-/// What is wrong with a `spec`.
-fn wrong_fields(spec: &Value, own: &str) -> Vec<String> {
+/// What no table has, or what is of another type.
+fn unknown_fields(spec: &Value, tables: &[&str]) -> Vec<String> {
     let mut wrong = Vec::new();
     walk(spec, "", &mut |path, value| {
-        let kind = [COMMON, own].iter().flat_map(|table| table.lines()).find_map(|line| {
+        let kind = tables.iter().flat_map(|table| table.lines()).find_map(|line| {
             let (known, kind) = line.split_once(' ')?;
             let fits = known.strip_suffix('*').map_or(known == path, |begin| path.starts_with(begin));
             fits.then_some(kind)
@@ -94,6 +161,12 @@ fn wrong_fields(spec: &Value, own: &str) -> Vec<String> {
             Some(_) => {}
         }
     });
+    wrong
+}
+
+/// What is wrong with a `spec` of VolSync.
+fn wrong_fields(spec: &Value, own: &str) -> Vec<String> {
+    let mut wrong = unknown_fields(spec, &[COMMON, own]);
     let restic = &spec["restic"];
     if !restic["repository"].is_string() {
         wrong.push("restic.repository is missing".to_owned());
@@ -115,6 +188,9 @@ fn is_of(value: &Value, kind: &str) -> bool {
         "string" => value.is_string(),
         "integer" => value.is_i64(),
         "boolean" => value.is_boolean(),
+        "duration" => value.as_str().is_some_and(|text| {
+            text.trim_end_matches(['s', 'm', 'h', 'd']).parse::<u32>().is_ok_and(|number| number > 0)
+        }),
         "quantity" => value.is_i64() || value.as_str().is_some_and(is_quantity),
         "date-time" => value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
         _ => true,

@@ -1,4 +1,5 @@
 //! The programs that metrics go to, each on a free port of this machine, and what they answer.
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -46,18 +47,48 @@ impl Server {
 
     /// Prometheus, which scrapes these ports, each as a job of this name.
     pub(super) fn prometheus(jobs: &[(&str, u16)]) -> Option<Self> {
+        Self::prometheus_with(jobs, "", &[])
+    }
+
+    /// The same with more of its configuration, and files beside it.
+    pub(super) fn prometheus_with(jobs: &[(&str, u16)], more: &str, files: &[(&str, &str)]) -> Option<Self> {
         let job = |(name, port): &(&str, u16)| {
             format!(
                 "- {{job_name: {name}, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n"
             )
         };
         let jobs: String = jobs.iter().map(job).collect();
-        let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
+        let global = "{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}";
+        let config = format!("global: {global}\n{more}scrape_configs:\n{jobs}");
         Self::start("prometheus", "/-/ready", |port, folder| {
             fs::write(folder.join("config.yml"), &config).unwrap();
+            for (name, text) in files {
+                fs::write(folder.join(name), text).unwrap();
+            }
             vec![
                 "--config.file=config.yml".to_owned(),
                 "--storage.tsdb.path=data".to_owned(),
+                format!("--web.listen-address=127.0.0.1:{port}"),
+            ]
+        })
+    }
+
+    /// Alertmanager, which tells a webhook of every alert, and tells it again when it changes.
+    pub(super) fn alertmanager(webhook: &str) -> Option<Self> {
+        let route =
+            "{receiver: hook, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}";
+        let receivers = format!("[{{name: hook, webhook_configs: [{{url: '{webhook}'}}]}}]");
+        let templates = peer("alertmanager")?.ancestors().nth(2).unwrap().join("share/alertmanager");
+        Self::start("alertmanager", "/-/ready", |port, folder| {
+            for name in ["default.tmpl", "email.tmpl"] {
+                fs::copy(templates.join(name), folder.join(name)).unwrap();
+            }
+            fs::write(folder.join("config.yml"), format!("route: {route}\nreceivers: {receivers}\n"))
+                .unwrap();
+            vec![
+                "--config.file=config.yml".to_owned(),
+                "--storage.path=data".to_owned(),
+                "--cluster.listen-address=".to_owned(),
                 format!("--web.listen-address=127.0.0.1:{port}"),
             ]
         })
@@ -118,12 +149,18 @@ impl Server {
 
     /// The value of a query that one series at most answers.
     pub(super) fn query(&self, query: &str) -> Option<f64> {
+        let series = self.series(query);
+        assert!(series.len() <= 1, "{query}: {series:?}");
+        series.first().map(|one| one["value"][1].as_str().unwrap().parse().unwrap())
+    }
+
+    /// The series that answer a query.
+    #[track_caller]
+    pub(super) fn series(&self, query: &str) -> Vec<Value> {
         let answer = get(self.port, &format!("/api/v1/query?query={}", encoded(query))).unwrap();
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         let told: Value = serde_json::from_str(body).unwrap_or_else(|cause| panic!("{cause}: {answer}"));
-        let series = told["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
-        assert!(series.len() <= 1, "{query}: {answer}");
-        series.first().map(|one| one["value"][1].as_str().unwrap().parse().unwrap())
+        told["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}")).clone()
     }
 
     /// Asks until the answer is the expected one.
