@@ -4,7 +4,8 @@
 #   docker build -t volmover --build-arg PROGRAM=prebuilt .       takes what .ci/rootfs laid out in dist/<amd64|arm64>
 #   docker build -t volmover --build-arg RUST_IMAGE=IMAGE .       builds in an image of your own: Rust, gcc, libc6-dev
 #
-# The second form needs BuildKit, which leaves out the stage that builds. All of them know --platform linux/arm64.
+# All need BuildKit, which leaves out the stage that is not asked for: Docker has it since 23, before with
+# DOCKER_BUILDKIT=1. All know --platform linux/arm64; on another machine the first and the third take an emulator.
 ARG PROGRAM=built
 ARG RUST_IMAGE=rust:1-slim-bookworm
 

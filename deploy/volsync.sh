@@ -337,7 +337,8 @@ verify() {
 status() {
   broken=
   for kind in replicationsource replicationdestination; do
-    row='{range .items[*]}{.metadata.namespace}{"/"}{.metadata.name}{"|"}{.status.lastSyncTime}{"|"}{.status.nextSyncTime}{"|"}{.status.lastSyncDuration}{"|"}{.status.latestMoverStatus.result}{"|"}{.status.conditions[?(@.type=="Synchronizing")].reason}{"\n"}{end}'
+    # What the mover said has lines of its own: only those that begin with a sign are objects.
+    row='{range .items[*]}{"@|"}{.metadata.namespace}{"/"}{.metadata.name}{"|"}{.status.lastSyncTime}{"|"}{.status.nextSyncTime}{"|"}{.status.lastSyncDuration}{"|"}{.status.latestMoverStatus.result}{"|"}{.status.conditions[?(@.type=="Synchronizing")].reason}{"\n"}{.status.latestMoverStatus.logs}{"\n"}{end}'
     if [ -n "$NAMESPACE" ]; then
       rows=$(k get "$kind" -n "$NAMESPACE" -o "jsonpath=$row")
     else
@@ -345,11 +346,15 @@ status() {
     fi
     echo "$kind"
     printf '%s\n' "$rows" | awk -F'|' '
-      NF > 1 {
-        bad = ($5 == "Failed" || $6 == "Error") ? "!!" : "  "
-        printf "%s %-40s last %-20s next %-20s took %-12s %s %s\n", bad, $1, $2 ? $2 : "never", $3 ? $3 : "-", $4 ? $4 : "-", $5 ? $5 : "-", $6
-      }'
-    for one in $(printf '%s\n' "$rows" | awk -F'|' 'NF > 1 && ($5 == "Failed" || $6 == "Error") { print $1 }'); do
+      function told() { if (line != "") print line snapshot; line = snapshot = "" }
+      $1 == "@" {
+        told()
+        bad = ($6 == "Failed" || $7 == "Error") ? "!!" : "  "
+        line = sprintf("%s %-40s last %-20s next %-20s took %-12s %s %s", bad, $2, $3 ? $3 : "never", $4 ? $4 : "-", $5 ? $5 : "-", $6 ? $6 : "-", $7)
+      }
+      /^ *snapshot [0-9a-f]+ saved/ { split($0, words, " "); snapshot = " snapshot " words[2] }
+      END { told() }'
+    for one in $(printf '%s\n' "$rows" | awk -F'|' '$1 == "@" && ($6 == "Failed" || $7 == "Error") { print $2 }'); do
       broken=yes
       namespace=${one%%/*}
       echo "!! $one says:"

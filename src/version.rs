@@ -10,7 +10,7 @@ use crate::repository::config_file::VERSION_NEW;
 
 const LOCK_FILE: &str = include_str!("../Cargo.lock");
 /// What handles the data, the keys and the connections.
-const PARTS: [&str; 18] = [
+const PARTS: [&str; 19] = [
     "aes",
     "aws-lc-rs",
     "aws-lc-sys",
@@ -18,15 +18,16 @@ const PARTS: [&str; 18] = [
     "ctr",
     "jiff",
     "opendal",
+    "pbkdf2",
     "poly1305",
     "reqsign-aws-v4",
     "reqwest",
     "rustix",
     "rustls",
-    "scrypt",
     "sha2",
     "tokio",
     "webpki-roots",
+    "wide",
     "zstd",
     "zstd-sys",
 ];

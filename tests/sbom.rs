@@ -56,6 +56,16 @@ fn the_bill_is_that_of_the_program() {
             assert_eq!(names.contains(name), belongs, "{name} in {section}");
         }
     }
+    // What the program says of itself is part of it, and no longer only a test's.
+    let said =
+        Command::new(env!("CARGO_BIN_EXE_volmover")).args(["--version", "--verbose"]).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let parts: Vec<_> = said.lines().skip(3).map(|line| line.split_once(' ').unwrap()).collect();
+    assert!(parts.len() > 10, "{said}");
+    for (name, version) in parts {
+        let linked = components.iter().any(|one| one["name"] == name && one["version"] == version);
+        assert!(linked, "{name} {version}");
+    }
     let references: Vec<_> = components.iter().map(|component| &component["bom-ref"]).collect();
     let root = &bill["metadata"]["component"]["bom-ref"];
     for dependency in bill["dependencies"].as_array().unwrap() {

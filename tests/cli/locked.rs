@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use volmover::repository::lock::LockMode;
 
-use super::call::{Ran, Repo, source};
+use super::call::{Call, PASSWORD, Ran, Repo, source};
 use super::support::children::wait_until;
 
 #[test]
@@ -60,6 +60,25 @@ fn who_waits_for_a_lock_is_ended_by_a_signal() {
         assert_eq!(locks, 1, "only the one that was waited for");
         assert_eq!((repo.count("locks"), repo.count("snapshots")), (0, 0));
     }
+}
+
+/// Before the first operation, with the password known: nothing is done yet.
+#[test]
+fn a_random_wait_comes_first_and_is_ended_by_a_signal() {
+    let (source, place) = (source(), TempDir::new().unwrap());
+    let [script, asked, repository] = ["password", "asked", "repository"].map(|name| place.path().join(name));
+    std::fs::write(&script, format!("#!/bin/sh\n: >{}\necho {PASSWORD}\n", asked.display())).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let call = Call::new("backup").with("DATA_DIR", source.path()).with("RESTIC_REPOSITORY", &repository);
+    let call = call.with("RESTIC_PASSWORD_COMMAND", &script).with("MOVER_JITTER", "100000h");
+    let running = call.start();
+    wait_until("the password", || asked.exists());
+    running.signal(Signal::TERM);
+    let ran = Ran::of(&running.finish());
+    ran.assert_failed(143, "Fatal: interrupted before the first operation");
+    assert!(!repository.exists());
+    // Without it there is no wait.
+    call.with("MOVER_JITTER", "0s").ok();
 }
 
 #[test]

@@ -111,20 +111,75 @@ fn minio_with_a_private_authority() {
     );
     let restic = &source["restic"];
     assert_eq!(restic["retain"], json!({"hourly": 24, "daily": 7, "weekly": 4, "monthly": 12}));
-    assert_eq!(restic["volumeSnapshotClassName"], "csi-ceph-block");
-    assert_eq!(restic["customCA"], json!({"configMapName": "private-ca", "key": "ca.crt"}));
-    assert_eq!(restic["moverResources"]["limits"]["memory"], "1Gi");
+    assert_eq!((&restic["pruneIntervalDays"], &restic["unlock"]), (&json!(7), &Value::Null));
+    assert_eq!(source["paused"], Value::Null);
+    let destination = &rendered.one("ReplicationDestination", "demo-restore")["spec"]["restic"];
+    // A restore of the snapshot before the latest finds none after the first backup.
+    assert_eq!((&destination["previous"], &destination["capacity"]), (&Value::Null, &json!("5Gi")));
+    let one_node = json!(["ReadWriteOnce"]);
+    for restic in [restic, destination] {
+        assert_eq!(restic["volumeSnapshotClassName"], "csi-ceph-block");
+        assert_eq!(restic["storageClassName"], "rook-ceph-block");
+        assert_eq!((&restic["cacheCapacity"], &restic["cacheAccessModes"]), (&json!("2Gi"), &one_node));
+        assert_eq!(restic["customCA"], json!({"configMapName": "private-ca", "key": "ca.crt"}));
+        let resources = json!({
+            "requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1000m", "memory": "1Gi"},
+        });
+        assert_eq!(restic["moverResources"], resources);
+        let context = &restic["moverSecurityContext"];
+        for name in ["runAsUser", "runAsGroup", "fsGroup"] {
+            assert_eq!(context[name], 65534, "{name}");
+        }
+    }
+    assert_eq!(destination["accessModes"], one_node);
+    assert_eq!(
+        (&destination["cleanupCachePVC"], &destination["cleanupTempPVC"]),
+        (&json!(true), &json!(true))
+    );
     let external = &rendered.one("ExternalSecret", "demo-volsync-secret")["spec"];
     assert_eq!(external["dataFrom"], json!([{"extract": {"key": "volsync-minio"}}]));
-    // The names of the seed, with values of their own.
-    let more = [("VOLSYNC_BUCKET", "b"), ("VOLSYNC_SNAPSHOTCLASS", "s"), ("BACKUP_SCHEDULE", "5 4 * * *")];
-    let rendered = Rendered::of("minio", &[MINIO.as_slice(), &more].concat()).unwrap();
+    assert_eq!(external["refreshInterval"], "1h");
+    assert_eq!(external["secretStoreRef"], json!({"kind": "ClusterSecretStore", "name": "onepassword"}));
+    let keys = external["target"]["template"]["data"].as_object().unwrap();
+    for (name, value) in keys.iter().filter(|(name, _)| *name != "RESTIC_REPOSITORY") {
+        let same = format!("{{{{ .{name} }}}}");
+        assert_eq!(value, if name == "AWS_DEFAULT_REGION" { "us-east-1" } else { &same });
+    }
+    assert_eq!(keys.len(), 5);
+}
+
+/// The names of the seed, with values of their own.
+#[test]
+fn minio_by_every_name() {
+    let names = [
+        ("VOLSYNC_BUCKET", "b"),
+        ("VOLSYNC_SNAPSHOTCLASS", "s"),
+        ("VOLSYNC_CACHE_SC", "c"),
+        ("BACKUP_SCHEDULE", "5 4 * * *"),
+        ("VOLSYNC_STORAGECLASS", "t"),
+        ("VOLSYNC_CAPACITY", "10Gi"),
+        ("VOLSYNC_SECRET_STORE", "v"),
+        ("VOLSYNC_SECRET_KEY", "kubernetes/apps/volsync/volsync-minio"),
+    ];
+    let Some(rendered) = Rendered::of("minio", &[MINIO.as_slice(), &names].concat()) else { return };
     assert_eq!(url(&rendered, "demo-volsync-secret"), "s3:http://10.25.11.3:9000/b/demo");
     let source = &rendered.one("ReplicationSource", "demo-backup")["spec"];
     assert_eq!(
-        (&source["trigger"]["schedule"], &source["restic"]["volumeSnapshotClassName"]),
-        (&json!("5 4 * * *"), &json!("s"))
+        (&source["sourcePVC"], &source["trigger"]["schedule"]),
+        (&json!("demo-pvc"), &json!("5 4 * * *"))
     );
+    let destination = &rendered.one("ReplicationDestination", "demo-restore")["spec"];
+    for restic in [&source["restic"], &destination["restic"]] {
+        assert_eq!(
+            (&restic["volumeSnapshotClassName"], &restic["storageClassName"]),
+            (&json!("s"), &json!("t"))
+        );
+        assert_eq!(restic["cacheStorageClassName"], "c");
+    }
+    assert_eq!(destination["restic"]["capacity"], "10Gi");
+    let external = &rendered.one("ExternalSecret", "demo-volsync-secret")["spec"];
+    assert_eq!(external["secretStoreRef"]["name"], "v");
+    assert_eq!(external["dataFrom"][0]["extract"]["key"], "kubernetes/apps/volsync/volsync-minio");
 }
 
 /// The identity of a volume in a shared repository: one Secret for both directions.
@@ -176,11 +231,20 @@ fn nfs() {
 fn cephfs() {
     let Some(rendered) = Rendered::of("cephfs", &CEPHFS[..2]) else { return };
     shared(&rendered, "emby", &json!({"persistentVolumeClaim": {"claimName": "volsync-repository"}}));
-    let names =
-        [("VOLSYNC_SOURCE_PVC", "custom"), ("VOLSYNC_STORAGECLASS", "sc"), ("VOLSYNC_SNAPSHOTCLASS", "snap")];
+    let names = [
+        ("VOLSYNC_SOURCE_PVC", "custom"),
+        ("VOLSYNC_STORAGECLASS", "sc"),
+        ("VOLSYNC_SNAPSHOTCLASS", "snap"),
+        ("VOLSYNC_SCHEDULE", "0 */6 * * *"),
+        ("VOLSYNC_REPOSITORY_DIR", "folder/app"),
+    ];
     let rendered = Rendered::of("cephfs", &[&CEPHFS[..2], &names].concat()).unwrap();
+    assert_eq!(url(&rendered, "emby-volsync-secret"), "/mnt/repository/folder/app");
     let source = &rendered.one("ReplicationSource", "emby-src")["spec"];
-    assert_eq!(source["sourcePVC"], "custom");
+    assert_eq!(
+        (&source["sourcePVC"], &source["trigger"]["schedule"]),
+        (&json!("custom"), &json!("0 */6 * * *"))
+    );
     rendered.one("PersistentVolumeClaim", "custom");
     assert_eq!(source["restic"]["volumeSnapshotClassName"], "snap");
 }

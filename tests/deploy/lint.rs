@@ -1,4 +1,4 @@
-//! yamllint and shellcheck have nothing to say about deploy/ and the scripts of CI.
+//! yamllint and shellcheck have nothing to say about deploy/, the scripts of CI and the workflows.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,8 @@ fn silent(command: &mut Command) {
 fn yamllint() {
     let Some(program) = peer("yamllint") else { return };
     let rules = deploy().join(".yamllint.yaml");
-    silent(Command::new(program).arg("--strict").arg("-c").arg(rules).args(files(".yaml")));
+    let workflows = WORKFLOWS.map(|name| deploy().join(name));
+    silent(Command::new(program).arg("--strict").arg("-c").arg(rules).args(files(".yaml")).args(workflows));
 }
 
 #[test]
@@ -37,18 +38,34 @@ fn is_script(path: &PathBuf) -> bool {
     text.lines().next().is_some_and(|line| line.starts_with("#!") && line.ends_with("sh"))
 }
 
-/// What the workflow runs is shell too.
+/// Of GitHub, as `deploy/` sees them: the one for users, and our own.
+const WORKFLOWS: [&str; 3] =
+    ["ci/github-workflow.yaml", "../.github/workflows/ci.yaml", "../.github/workflows/release.yaml"];
+
+/// What workflows run is shell too.
 #[test]
-fn steps_of_the_workflow() {
+fn steps_of_the_workflows() {
     let Some(program) = peer("shellcheck") else { return };
-    let workflow = document("ci/github-workflow.yaml");
-    let steps = workflow["jobs"]["backup-and-verify"]["steps"].as_array().unwrap();
     let folder = tempfile::TempDir::new().unwrap();
-    let runs: Vec<&str> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
-    assert_eq!(runs.len(), 2);
-    for (number, run) in runs.iter().enumerate() {
-        let file = folder.path().join(format!("{number}.sh"));
-        std::fs::write(&file, format!("#!/bin/bash\n{run}\n")).unwrap();
-        silent(Command::new(&program).arg(file));
+    let mut counts = Vec::new();
+    for name in WORKFLOWS {
+        let workflow = document(name);
+        let jobs = workflow["jobs"].as_object().unwrap().values();
+        let steps = jobs.flat_map(|job| job["steps"].as_array().unwrap());
+        let runs: Vec<&str> = steps.filter_map(|step| step["run"].as_str()).collect();
+        counts.push(runs.len());
+        for run in runs {
+            // What GitHub fills in is a word.
+            let (mut text, mut rest) = ("#!/bin/bash -e\n".to_owned(), run);
+            while let Some((before, after)) = rest.split_once("${{") {
+                text += before;
+                text += "word";
+                rest = after.split_once("}}").unwrap().1;
+            }
+            let file = folder.path().join("step.sh");
+            std::fs::write(&file, format!("{text}{rest}\n")).unwrap();
+            silent(Command::new(&program).arg(file));
+        }
     }
+    assert_eq!(counts, [2, 3, 7]);
 }

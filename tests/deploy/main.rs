@@ -24,6 +24,7 @@ mod policies;
 mod preflight;
 mod readme;
 mod recorded;
+mod release;
 mod rendered;
 mod rules;
 mod runbook;

@@ -358,6 +358,10 @@ fn status_shows_the_next_sync_and_errors() {
             state.objects.iter_mut().find(|object| object["metadata"]["name"] == "emby-src").unwrap();
         broken["status"] =
             json!({"latestMoverStatus": {"result": "Failed", "logs": "Fatal: wrong password"}});
+        let well =
+            state.objects.iter_mut().find(|object| object["metadata"]["name"] == "odoo-backup").unwrap();
+        let logs = "processed 2 files, 3 B in 0:00\nsnapshot 1a2b3c4d saved\nRestic completed in 1s";
+        well["status"]["latestMoverStatus"] = json!({"result": "Successful", "logs": logs});
     }
     let Some(ran) = task(&cluster, "volsync:status") else { return };
     let said = ok(ran);
@@ -366,6 +370,8 @@ fn status_shows_the_next_sync_and_errors() {
         line("business/odoo-backup").contains("last 2026-01-14T08:00:00Z next 2026-01-14T16:00:00Z"),
         "{said}"
     );
+    assert!(line("business/odoo-backup").ends_with("snapshot 1a2b3c4d"), "{said}");
+    assert_eq!(said.matches("snapshot ").count(), 1, "the others have none: {said}");
     assert!(
         line("media/emby-src").starts_with("!! ") && line("media/emby-src").contains("last never"),
         "{said}"

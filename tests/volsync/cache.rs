@@ -10,27 +10,27 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::job::{Job, Mounted, Security, volume_of};
-use crate::scenarios::{KEEP, saved_listing, volume, volumes_can_be_given};
+use crate::scenarios::{KEEP, saved_listing, users, volume, volumes_can_be_given};
 use crate::support::listing::{assert_same, list};
 use crate::support::{is_root, skipped};
 
 /// A whole week with this cache volume: the sequence of a source, and a restore.
-fn goes_through(place: &Mounted, cache: &Path, what: &str) {
-    let volume = volume(Security::Default.user());
+fn goes_through(place: &Mounted, security: Security, cache: &Path, what: &str) {
+    let volume = volume(security.user());
     let at_cache = |job: Job| job.on(place).with("FORGET_OPTIONS", KEEP).mount(cache, "/volumes/cache");
-    let with_cache = |job: Job| at_cache(job).with("RESTIC_CACHE_DIR", "/volumes/cache");
+    let with_cache = |job: Job| at_cache(job).security(security).with("RESTIC_CACHE_DIR", "/volumes/cache");
     let ran = with_cache(Job::source("unlock backup prune", volume.path())).run();
     assert!(ran.code == 0 && !ran.log.to_lowercase().contains("cache"), "{what}: {}", ran.log);
-    let target = volume_of(Security::Default.user());
+    let target = volume_of(security.user());
     let ran = with_cache(Job::destination(target.path())).run();
     assert!(ran.code == 0 && !ran.log.to_lowercase().contains("cache"), "{what}: {}", ran.log);
     assert_same(&saved_listing(volume.path()), &list(target.path()), what);
 }
 
 /// The same, and nothing of it is touched.
-fn goes_by(place: &Mounted, cache: &Path, what: &str) {
+fn goes_by(place: &Mounted, security: Security, cache: &Path, what: &str) {
     let before = fs::read_dir(cache).is_ok().then(|| list(cache));
-    goes_through(place, cache, what);
+    goes_through(place, security, cache, what);
     assert_eq!(fs::read_dir(cache).is_ok().then(|| list(cache)), before, "{what}");
 }
 
@@ -83,7 +83,9 @@ fn a_full_cache_volume_is_never_an_error() {
     let Some(full) = Full::new() else {
         return skipped("a full cache volume: that needs root, and the right to mount");
     };
-    goes_by(&Mounted::new(), full.path(), "a full volume");
+    for security in users() {
+        goes_by(&Mounted::new(), security, full.path(), "a full volume");
+    }
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn what_restic_left_goes_first_when_the_volume_is_full() {
     let (uid, gid) = Security::Default.user();
     let everything = format!("chown -R {uid}:{gid} {}", old.display());
     assert!(Command::new("sh").args(["-c", &everything]).status().unwrap().success());
-    goes_through(&Mounted::new(), volume.path(), "full of what restic left");
+    goes_through(&Mounted::new(), Security::Default, volume.path(), "full of what restic left");
     assert!(!old.exists() && volume.path().join("volmover").is_dir());
 }
 
@@ -116,16 +118,16 @@ fn a_cache_that_cannot_be_used_does_no_harm() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     };
-    goes_by(&place, &made("read-only", 0o555), "a volume that may not be written");
-    goes_by(&place, &made("closed", 0o700), "a volume of somebody else");
+    goes_by(&place, Security::Default, &made("read-only", 0o555), "a volume that may not be written");
+    goes_by(&place, Security::Default, &made("closed", 0o700), "a volume of somebody else");
     let file = folder.path().join("file");
     fs::write(&file, "no folder").unwrap();
-    goes_by(&place, &file, "a file");
+    goes_by(&place, Security::Default, &file, "a file");
     let left = made("left", 0o777);
     let old = restics(&left);
     fs::write(left.join("CACHEDIR.TAG"), "no tag").unwrap();
     let before = list(&old);
-    goes_through(&place, &left, "what restic left there, damaged");
+    goes_through(&place, Security::Default, &left, "what restic left there, damaged");
     assert_eq!(list(&old), before);
     assert_eq!(fs::read_to_string(left.join("CACHEDIR.TAG")).unwrap(), "no tag");
 }

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::job::open_folder;
+use crate::job::{Store, open_folder};
+use crate::minio::Minio;
 use crate::support::listing::list;
 use crate::support::source::random_bytes;
 use crate::support::{is_required, is_root, scaled, skipped};
@@ -18,7 +19,8 @@ fn run(options: &[&str], arguments: &[&str]) -> Option<(i32, String, String)> {
         return None;
     };
     let mut command = Command::new("docker");
-    command.args(["run", "--rm", "--network", "none"]).args(options).arg(image).args(arguments);
+    let network = if options.contains(&"--network") { &[][..] } else { &["--network", "none"] };
+    command.args(["run", "--rm"]).args(network).args(options).arg(image).args(arguments);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Some((output.status.code().unwrap(), text(&output.stdout), text(&output.stderr)))
@@ -97,12 +99,34 @@ fn a_large_source_goes_through_in_little_memory() {
         let (code, out, err) = run(&[&options[..], &set, &HARDENED, &SMALL].concat(), &[operation]).unwrap();
         assert_eq!(code, 0, "{operation}: {out}{err}");
     }
-    // Owners and times of whoever made them apart.
-    let content = |folder: &Path| {
-        let text = list(folder);
-        let of = |line: &str| line.split('\t').skip(4).take(2).collect::<Vec<_>>().join(" ");
-        text.lines().map(of).collect::<Vec<_>>()
-    };
+    assert_eq!(content(data.path()), content(target.path()));
+}
+
+/// What a folder holds, owners and times of whoever made it apart.
+fn content(folder: &Path) -> Vec<String> {
+    let of = |line: &str| line.split('\t').skip(4).take(2).collect::<Vec<_>>().join(" ");
+    list(folder).lines().map(of).collect()
+}
+
+#[test]
+fn a_folder_goes_to_minio_and_comes_back() {
+    if image().is_none() {
+        return skipped("docker run on MinIO: no Docker Engine answers");
+    }
+    let Some(minio) = Minio::start(false) else { return };
+    let (data, target) = (open_folder(), open_folder());
+    large(data.path(), 20 << 20);
+    let (url, keys) = minio.place("bucket/folder").for_restic();
+    let mut set = vec![("RESTIC_REPOSITORY".to_owned(), url), ("RESTIC_PASSWORD".to_owned(), "x".to_owned())];
+    set.extend(keys);
+    let set: Vec<String> = set.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let set: Vec<&str> = set.iter().flat_map(|one| ["-e", one]).collect();
+    for (folder, operations) in [(data.path(), &["backup", "check"][..]), (target.path(), &["restore"])] {
+        let volume = format!("{}:/data", folder.display());
+        let options = ["-v", &volume, "--network", "host", "--user", "4711:4711"];
+        let (code, out, err) = run(&[&options[..], &set, &HARDENED].concat(), operations).unwrap();
+        assert_eq!(code, 0, "{operations:?}: {out}{err}");
+    }
     assert_eq!(content(data.path()), content(target.path()));
 }
 

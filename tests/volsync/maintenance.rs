@@ -1,6 +1,7 @@
 //! Whole sequences of a source: `unlock backup prune`, retention, locks of others and old ones.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use volmover::repository::lock::LockMode;
 use crate::job::{Job, Mounted, Security, Store, give, volume_of};
 use crate::minio::Minio;
 use crate::peers::restic;
-use crate::scenarios::{saved_listing, volume, volumes_can_be_given};
+use crate::scenarios::{saved_listing, users, volume, volumes_can_be_given};
 use crate::support::listing::{assert_same, list};
 use crate::support::mover::{Mover, local};
 use crate::support::source::random_bytes;
@@ -23,7 +24,8 @@ fn whole(place: &dyn Store, volume: &tempfile::TempDir) -> Job {
 
 fn grow(volume: &tempfile::TempDir, round: u64) {
     fs::write(volume.path().join("growing"), random_bytes(round, 2 << 20)).unwrap();
-    give(volume.path(), Security::Default.user());
+    let owner = fs::metadata(volume.path()).unwrap();
+    give(volume.path(), (owner.uid(), owner.gid()));
 }
 
 /// The default policy keeps the last snapshot; the next prune takes away what the others alone needed.
@@ -68,15 +70,18 @@ fn retention_and_prune_on_minio() {
 
 #[test]
 fn a_live_lock_of_another_is_respected() {
-    if !volumes_can_be_given() {
-        return;
+    if volumes_can_be_given() {
+        users().for_each(a_live_lock);
     }
-    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
-    whole(&place, &volume).succeeds();
+}
+
+fn a_live_lock(security: Security) {
+    let (place, volume) = (Mounted::new(), volume(security.user()));
+    let job = whole(&place, &volume).security(security).with("MOVER_LOCK_WAIT", "0");
+    job.succeeds();
     let other = Mover::open(&place.path()).unwrap();
-    let job = whole(&place, &volume).with("MOVER_LOCK_WAIT", "0");
     let held = other.session().locked(LockMode::Exclusive, |_| {
-        place.hand_over(Security::Default);
+        place.hand_over(security);
         let tail = job.fails(11);
         assert!(tail.lines().last().unwrap().contains("lock"), "{tail}");
         Ok((place.count("locks"), place.count("snapshots")))
@@ -85,7 +90,7 @@ fn a_live_lock_of_another_is_respected() {
     // A shared lock stops the prune alone. The retry keeps the snapshot that it finds.
     grow(&volume, 7);
     let held = other.session().locked(LockMode::Shared, |_| {
-        place.hand_over(Security::Default);
+        place.hand_over(security);
         for _ in 0..2 {
             job.fails(11);
         }
@@ -101,20 +106,23 @@ fn a_lock_of_half_an_hour_ago_is_removed() {
     if !volumes_can_be_given() {
         return;
     }
-    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
-    whole(&place, &volume).succeeds();
-    let path = old_lock(&place);
-    let shown = whole(&place, &volume).succeeds();
-    assert!(shown.contains("successfully removed 1 locks\n"), "{shown}");
-    assert!(!path.exists());
-    // Without an unlock: what the original stumbled over for ever.
-    old_lock(&place);
-    Job::source("backup prune", volume.path()).on(&place).succeeds();
-    assert_eq!(place.count("locks"), 0);
+    for security in users() {
+        let (place, volume) = (Mounted::new(), volume(security.user()));
+        let job = whole(&place, &volume).security(security);
+        job.succeeds();
+        let path = old_lock(&place, security);
+        let shown = job.succeeds();
+        assert!(shown.contains("successfully removed 1 locks\n"), "{shown}");
+        assert!(!path.exists());
+        // Without an unlock: what the original stumbled over for ever.
+        old_lock(&place, security);
+        Job::source("backup prune", volume.path()).on(&place).security(security).succeeds();
+        assert_eq!(place.count("locks"), 0);
+    }
 }
 
 /// An exclusive lock that is 31 minutes old by its own time and by the store's.
-fn old_lock(place: &Mounted) -> std::path::PathBuf {
+fn old_lock(place: &Mounted, security: Security) -> std::path::PathBuf {
     let past = Duration::from_mins(31);
     let clock = PastClock(SystemClock::new(), past);
     let holder = Mover::open_at(local(&place.path()), Arc::new(clock)).unwrap();
@@ -126,7 +134,7 @@ fn old_lock(place: &Mounted) -> std::path::PathBuf {
     fs::write(&path, stored).unwrap();
     let modified = std::time::SystemTime::now() - past;
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-    place.hand_over(Security::Default);
+    place.hand_over(security);
     path
 }
 

@@ -59,6 +59,15 @@ impl Minio {
         Some(Self { port, folder, is_secure, _server: server })
     }
 
+    /// `mc` as the administrator, on whom it knows as `local`; `None` where it is missing and not required.
+    pub fn client(&self) -> Option<Command> {
+        let mut command = Command::new(peer("mc")?);
+        let scheme = if self.is_secure { "https" } else { "http" };
+        command.env_clear().env("HOME", self.folder.path()).args(["--quiet", "--insecure"]);
+        command.env("MC_HOST_local", format!("{scheme}://{USER}:{SECRET}@127.0.0.1:{}", self.port));
+        Some(command)
+    }
+
     /// The certificate of the authority.
     fn authority(&self) -> Option<&Path> {
         self.is_secure.then(|| self.folder.path())
@@ -67,7 +76,7 @@ impl Minio {
     /// A repository in a bucket that may not exist yet.
     pub fn place<'a>(&'a self, path: &'a str) -> InMinio<'a> {
         // By name: the program in the container finds it by /etc/hosts.
-        InMinio { minio: self, path, host: "localhost" }
+        InMinio { minio: self, path, host: "localhost", keys: [USER, SECRET] }
     }
 }
 
@@ -88,12 +97,18 @@ pub struct InMinio<'a> {
     minio: &'a Minio,
     path: &'a str,
     host: &'a str,
+    keys: [&'a str; 2],
 }
 
 impl<'a> InMinio<'a> {
     /// By another name of the server.
     pub fn by_name(self, host: &'a str) -> Self {
         Self { host, ..self }
+    }
+
+    /// With the keys of another user.
+    pub fn by_user(self, name: &'a str, secret: &'a str) -> Self {
+        Self { keys: [name, secret], ..self }
     }
 
     fn url(&self) -> String {
@@ -106,7 +121,7 @@ impl Store for InMinio<'_> {
     fn add_to(&self, mut job: Job) -> Job {
         job.network = true;
         job = job.with("RESTIC_REPOSITORY", &self.url());
-        job = job.with("AWS_ACCESS_KEY_ID", USER).with("AWS_SECRET_ACCESS_KEY", SECRET);
+        job = job.with("AWS_ACCESS_KEY_ID", self.keys[0]).with("AWS_SECRET_ACCESS_KEY", self.keys[1]);
         match self.minio.authority() {
             None => job,
             Some(folder) => {
@@ -117,8 +132,8 @@ impl Store for InMinio<'_> {
 
     fn for_restic(&self) -> (String, Vec<(String, String)>) {
         let mut variables = vec![
-            ("AWS_ACCESS_KEY_ID".to_owned(), USER.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET.to_owned()),
+            ("AWS_ACCESS_KEY_ID".to_owned(), self.keys[0].to_owned()),
+            ("AWS_SECRET_ACCESS_KEY".to_owned(), self.keys[1].to_owned()),
         ];
         if let Some(folder) = self.minio.authority() {
             variables.push(("RESTIC_CACERT".to_owned(), folder.join("ca.crt").to_str().unwrap().to_owned()));

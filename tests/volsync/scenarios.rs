@@ -21,6 +21,11 @@ pub const KEEP: &str = " --keep-last 100";
 const USERS: [Security; 4] =
     [Security::Default, Security::User(1234, 5678), Security::User(0, 0), Security::Privileged];
 
+/// As whom a scenario runs: the image's user, and all users on the long scale.
+pub fn users() -> impl Iterator<Item = Security> {
+    USERS.into_iter().take(if scaled(1) > 1 { USERS.len() } else { 1 })
+}
+
 /// Whether volumes can be given to the movers' users here.
 pub fn volumes_can_be_given() -> bool {
     if image().is_some() && !is_root() {
@@ -166,8 +171,11 @@ fn minio() {
         return;
     }
     let Some(minio) = Minio::start(false) else { return };
-    every_day(&minio.place("bucket/prefix"), Security::Default);
-    missing_place(&minio.place("absent"), &minio.place("bucket/other"));
+    for (number, security) in users().enumerate() {
+        every_day(&minio.place(&format!("bucket/prefix-{number}")), security);
+        let (bucket, prefix) = (format!("absent-{number}"), format!("bucket/other-{number}"));
+        missing_place(&minio.place(&bucket), &minio.place(&prefix), security);
+    }
 }
 
 #[test]
@@ -178,6 +186,9 @@ fn minio_behind_a_private_authority() {
     let Some(minio) = Minio::start(true) else { return };
     let place = minio.place("bucket/prefix");
     every_day(&place, Security::User(1234, 5678));
+    for (number, security) in users().enumerate().skip(1) {
+        every_day(&minio.place(&format!("bucket/prefix-{number}")), security);
+    }
     let (target, _) = restored(&place, Security::Default, &[("SELECT_PREVIOUS", "9999")]);
     let tail = Job::destination(target.path()).on(&place).without("CUSTOM_CA").fails(22);
     assert!(tail.contains("CUSTOM_CA"), "{tail}");
@@ -185,10 +196,10 @@ fn minio_behind_a_private_authority() {
 
 /// Restores from a missing bucket, then from a missing prefix, again, and with `--delete`: nothing is restored,
 /// nothing fails.
-fn missing_place(bucket: &dyn Store, prefix: &dyn Store) {
+fn missing_place(bucket: &dyn Store, prefix: &dyn Store, security: Security) {
     for place in [bucket, prefix] {
         for (round, options) in ["", "", "--delete"].into_iter().enumerate() {
-            let (target, shown) = restored(place, Security::Default, &[("RESTORE_OPTIONS", options)]);
+            let (target, shown) = restored(place, security, &[("RESTORE_OPTIONS", options)]);
             assert_eq!(shown.contains("=== Initialize Dir ==="), round == 0, "{shown}");
             assert!(shown.contains("No eligible snapshots found"), "{shown}");
             assert_eq!(list(target.path()), "");
@@ -234,15 +245,18 @@ fn back_to_back_runs_get_along() {
     if !volumes_can_be_given() {
         return;
     }
-    let place = Mounted::new();
-    let volume = volume(Security::Default.user());
-    let job = Job::source("backup", volume.path()).on(&place).with("FORGET_OPTIONS", KEEP);
-    let movers: Vec<_> = (0..3).map(|_| crate::way::Mover::start(&job)).collect();
-    for mover in movers {
-        let ran = mover.finish();
-        assert_eq!(ran.code, 0, "{}", ran.log);
+    for security in users() {
+        let place = Mounted::new();
+        let volume = volume(security.user());
+        let job = Job::source("backup", volume.path()).on(&place).security(security);
+        let job = job.with("FORGET_OPTIONS", KEEP);
+        let movers: Vec<_> = (0..3).map(|_| crate::way::Mover::start(&job)).collect();
+        for mover in movers {
+            let ran = mover.finish();
+            assert_eq!(ran.code, 0, "{}", ran.log);
+        }
+        assert_eq!((place.count("keys"), place.count("locks")), (1, 0));
+        let (target, _) = restored(&place, security, &[]);
+        assert_same(&saved_listing(volume.path()), &list(target.path()), "the restored volume");
     }
-    assert_eq!((place.count("keys"), place.count("locks")), (1, 0));
-    let (target, _) = restored(&place, Security::Default, &[]);
-    assert_same(&saved_listing(volume.path()), &list(target.path()), "the restored volume");
 }

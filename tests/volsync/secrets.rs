@@ -56,11 +56,18 @@ fn assert_hushed(ran: &Ran, code: i32) {
 #[track_caller]
 fn says_nothing(job: &Job, code: i32) {
     for (name, value) in [("MOVER_LOG", ""), ("DEBUG_MOVER", "1"), ("MOVER_LOG", "trace")] {
-        let told = open_folder();
-        let ran = telling(job.clone().with(name, value), told.path()).run();
-        assert_hushed(&ran, code);
-        assert_told(told.path(), &ran);
+        tells_nothing(job.clone().with(name, value), code);
     }
+}
+
+/// Runs it as it is, and reads the termination message and the report file as well.
+#[track_caller]
+fn tells_nothing(job: Job, code: i32) -> Ran {
+    let told = open_folder();
+    let ran = telling(job, told.path()).run();
+    assert_hushed(&ran, code);
+    assert_told(told.path(), &ran);
+    ran
 }
 
 /// With a folder for the termination message and the report file.
@@ -151,12 +158,12 @@ fn every_operation_tells_no_secret() {
     for json in ["0", "1"] {
         let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
         let job = all_operations(volume.path(), &place, json);
-        assert_hushed(&job.run(), 0);
+        tells_nothing(job.clone(), 0);
         for operation in OPERATIONS {
             let mut job = job.clone().with("RESTIC_PASSWORD", &format!("{MARK}-wrong"));
             job.operations = vec![operation.name().to_owned()];
             // What exists is not made again, whatever the password.
-            assert_hushed(&job.run(), if operation == Operation::Init { 1 } else { 12 });
+            tells_nothing(job, if operation == Operation::Init { 1 } else { 12 });
         }
     }
 }
@@ -169,8 +176,7 @@ fn every_operation_on_a_store_tells_no_secret() {
     let Some(minio) = Minio::start(false) else { return };
     let volume = volume(Security::Default.user());
     let job = all_operations(volume.path(), &minio.place("bucket/app"), "0");
-    let ran = job.without("AWS_SESSION_TOKEN").run();
-    assert_hushed(&ran, 0);
+    let ran = tells_nothing(job.without("AWS_SESSION_TOKEN"), 0);
     assert!(!ran.log.contains(minio::SECRET), "{}", ran.log);
     assert!(ran.log.contains("TRACE") || ran.log.contains("DEBUG"), "nothing was debugged: {}", ran.log);
 }
@@ -182,26 +188,26 @@ fn the_other_failures_tell_no_secret() {
     }
     let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
     let backup = debugged(Job::source("backup", volume.path()).on(&place), "0");
-    assert_hushed(&backup.run(), 0);
+    tells_nothing(backup.clone(), 0);
     let target = volume_of(Security::Default.user());
     let restore = debugged(Job::destination(target.path()).on(&place), "0");
-    assert_hushed(&restore.clone().with("MOVER_SNAPSHOT", "ffffffff").run(), 1);
+    tells_nothing(restore.clone().with("MOVER_SNAPSHOT", "ffffffff"), 1);
     let nothing = restore.clone().with("SELECT_PREVIOUS", "9999").with("MOVER_ON_EMPTY", "fail");
-    assert_hushed(&nothing.run(), 24);
+    tells_nothing(nothing, 24);
     if let Some(full) = Full::new() {
-        assert_hushed(&debugged(Job::destination(full.path()).on(&place), "0").run(), 20);
+        tells_nothing(debugged(Job::destination(full.path()).on(&place), "0"), 20);
     }
     if is_root() {
         fs::write(volume.path().join("closed"), "root's").unwrap();
         fs::set_permissions(volume.path().join("closed"), fs::Permissions::from_mode(0o600)).unwrap();
-        assert_hushed(&backup.run(), 3);
+        tells_nothing(backup, 3);
     }
     let password = format!("{MARK}-RESTIC_PASSWORD");
     let access = Access { password: password.as_bytes(), ..access(Arc::new(SystemClock::new())) };
     let other = library::Mover::of(Repository::open(local(&place.path()), &access).unwrap());
     let held = other.session().locked(LockMode::Exclusive, |_| {
         place.hand_over(Security::Default);
-        assert_hushed(&restore.with("MOVER_LOCK_WAIT", "0").run(), 11);
+        tells_nothing(restore.with("MOVER_LOCK_WAIT", "0"), 11);
         Ok(())
     });
     held.unwrap();
@@ -248,7 +254,9 @@ fn the_command_line_holds_no_secret() {
         return;
     }
     let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let told = open_folder();
     let job = hushed(Job::source("backup", volume.path()).on(&place)).without("FORGET_OPTIONS");
+    let job = debugged(telling(job, told.path()), "0");
     let mover = Mover::start(&job.with("MOVER_LIMIT_UPLOAD", "1"));
     wait_until("its lock", || place.count("locks") == 1);
     let mut read = 0;
@@ -259,5 +267,7 @@ fn the_command_line_holds_no_secret() {
     }
     assert!(read > 1);
     mover.signal(rustix::process::Signal::TERM);
-    assert_hushed(&mover.finish(), 143);
+    let ran = mover.finish();
+    assert_hushed(&ran, 143);
+    assert_told(told.path(), &ran);
 }

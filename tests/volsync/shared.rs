@@ -195,6 +195,7 @@ fn hosts(place: &Mounted) -> Vec<(String, usize)> {
     let mover = crate::support::mover::Mover::open(&place.path()).unwrap();
     let mut counts = std::collections::BTreeMap::new();
     for (_, snapshot) in mover.repository.snapshots().unwrap() {
+        assert_eq!(snapshot.tags, ["nightly"], "{}", snapshot.hostname);
         *counts.entry(snapshot.hostname).or_default() += 1;
     }
     counts.into_iter().collect()

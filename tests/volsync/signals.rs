@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 
 use crate::job::{Job, Mounted, Security, give};
-use crate::scenarios::{KEEP, saved_listing, volume, volumes_can_be_given};
+use crate::scenarios::{KEEP, saved_listing, users, volume, volumes_can_be_given};
 use crate::support::children::wait_until;
 use crate::support::listing::{assert_same, list};
 use crate::support::skipped;
@@ -16,13 +16,17 @@ use crate::way::{Mover, image};
 
 #[test]
 fn a_terminated_backup_leaves_no_lock_and_its_retry_is_whole() {
-    if !volumes_can_be_given() {
-        return;
+    if volumes_can_be_given() {
+        users().for_each(terminated);
     }
-    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+}
+
+fn terminated(security: Security) {
+    let (place, volume) = (Mounted::new(), volume(security.user()));
     fs::write(volume.path().join("large"), random_bytes(5, 8 << 20)).unwrap();
-    give(volume.path(), Security::Default.user());
-    let job = Job::source("backup", volume.path()).on(&place).with("FORGET_OPTIONS", KEEP);
+    give(volume.path(), security.user());
+    let job = Job::source("backup", volume.path()).on(&place).security(security);
+    let job = job.with("FORGET_OPTIONS", KEEP);
     let mover = Mover::start(&job.clone().with("MOVER_LIMIT_UPLOAD", "1"));
     wait_until("its lock", || place.count("locks") == 1);
     mover.signal(Signal::TERM);
@@ -32,8 +36,8 @@ fn a_terminated_backup_leaves_no_lock_and_its_retry_is_whole() {
     assert_eq!((place.count("locks"), place.count("snapshots")), (0, 0));
     let expected = saved_listing(volume.path());
     job.succeeds();
-    let target = crate::job::volume_of(Security::Default.user());
-    Job::destination(target.path()).on(&place).succeeds();
+    let target = crate::job::volume_of(security.user());
+    Job::destination(target.path()).on(&place).security(security).succeeds();
     assert_same(&expected, &list(target.path()), "the restored volume");
 }
 

@@ -1,12 +1,14 @@
-//! How a Job's container is run: by a Docker Engine, or as a plain process under the same user and capabilities.
+//! How a Job's container is run: by a Docker Engine, in a root of its own by `chroot`, or as a plain process under
+//! the same user and capabilities.
 //!
 //! stdout and stderr are one log, as in Kubernetes. In a container the root file system is read-only, `/tmp` lies
-//! in memory, capabilities are dropped and none can be gained. A plain process sees this machine's files, so the
-//! places of mounts in its variables are replaced by the folders behind them, and `MOVER_PATH` keeps `/data`.
+//! in memory, capabilities are dropped and none can be gained; `rooted` makes the same of mounts. A plain process sees
+//! this machine's files, so the places of mounts in its variables are replaced by the folders behind them, and
+//! `MOVER_PATH` keeps `/data`.
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,14 +20,19 @@ use tempfile::TempDir;
 
 use crate::job::{Job, open_folder};
 use crate::log::{self, Verdict};
+use crate::made::{Made, libraries};
+use crate::rooted::Rooted;
 use crate::support::{is_required, is_root, skipped};
 
-const ENTRY: &str = "/mover-restic/entry.sh";
+/// The name of the mover in its container.
+pub const ENTRY: &str = "/mover-restic/entry.sh";
 
 /// How movers run here.
 pub enum Way {
     /// In containers of this image.
     Engine(String),
+    /// In roots of their own.
+    Rooted(Rooted),
     /// As processes of this program, by the mover's name.
     Process(TempDir),
 }
@@ -37,7 +44,13 @@ pub static WAY: LazyLock<Way> = LazyLock::new(|| {
         return Way::Engine(image);
     }
     assert!(!is_required(), "no Docker Engine answers: eval \"$(.ci/engine start FOLDER)\"");
-    skipped("containers: no Docker Engine answers, so movers run as plain processes (.ci/engine starts one)");
+    if let Some(rooted) = Rooted::new() {
+        skipped("containers: no Docker Engine answers, so movers run by chroot (.ci/engine starts one)");
+        return Way::Rooted(rooted);
+    }
+    skipped(
+        "containers: no Docker Engine answers, and only root can make mounts: movers run as plain processes",
+    );
     let folder = open_folder();
     fs::copy(env!("CARGO_BIN_EXE_volmover"), folder.path().join("entry.sh")).unwrap();
     fs::set_permissions(folder.path().join("entry.sh"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -48,8 +61,13 @@ pub static WAY: LazyLock<Way> = LazyLock::new(|| {
 pub fn image() -> Option<&'static str> {
     match &*WAY {
         Way::Engine(image) => Some(image),
-        Way::Process(_) => None,
+        Way::Rooted(_) | Way::Process(_) => None,
     }
+}
+
+/// Whether movers see this machine's files, and no `/data`.
+pub fn is_plain() -> bool {
+    matches!(&*WAY, Way::Process(_))
 }
 
 /// Runs docker; its stdout, or its stderr.
@@ -59,46 +77,14 @@ pub fn docker(arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-/// An image of the program under test and the libraries that it is linked with.
+/// An image of the program under test, laid out as the Dockerfile does.
 fn import() -> String {
-    let folder = TempDir::new().unwrap();
-    let root = folder.path();
-    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
-    let program = env!("CARGO_BIN_EXE_volmover");
-    let place = |from: &Path, at: &str| {
-        let to = root.join(at.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(from, &to).unwrap();
-        to
-    };
-    let copy = place(Path::new(program), "/usr/local/bin/volmover");
+    let image = Made::new();
+    let program = image.program(Path::new(env!("CARGO_BIN_EXE_volmover")), "/usr/local/bin/volmover");
     // Containers are made by copying the image, and most of it is line tables.
-    let _ = Command::new("strip").arg(&copy).status();
-    fs::create_dir(root.join("mover-restic")).unwrap();
-    symlink("/usr/local/bin/volmover", root.join(&ENTRY[1..])).unwrap();
-    for library in libraries(Path::new(program)) {
-        place(&library, library.to_str().unwrap());
-    }
-    let archive = root.join("../").join(format!("{}.tar", root.file_name().unwrap().to_str().unwrap()));
-    let made = Command::new("tar")
-        .arg("-C")
-        .arg(root)
-        .args(["--owner=0", "--group=0", "-cf"])
-        .arg(&archive)
-        .arg(".")
-        .status();
-    assert!(made.unwrap().success());
-    let image = docker(&[
-        "import",
-        "--change",
-        "USER 65534:65534",
-        "--change",
-        "ENTRYPOINT [\"/usr/local/bin/volmover\"]",
-        archive.to_str().unwrap(),
-        "volmover-under-test",
-    ]);
-    fs::remove_file(archive).unwrap();
-    image.unwrap()
+    let _ = Command::new("strip").arg(program).status();
+    image.link("/usr/local/bin/volmover", ENTRY);
+    image.import("volmover-under-test", &["USER 65534:65534", "ENTRYPOINT [\"/usr/local/bin/volmover\"]"])
 }
 
 /// What came of a Job.
@@ -146,6 +132,7 @@ impl Mover {
         let name = format!("volmover-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
         let (mut command, name) = match &*WAY {
             Way::Engine(image) => (contained(job, program, image, &name), Some(name)),
+            Way::Rooted(rooted) => (rooted.command(job, program), None),
             Way::Process(folder) => (plain(job, program, &folder.path().join("entry.sh")), None),
         };
         let (output, writer) = std::io::pipe().unwrap();
@@ -199,10 +186,7 @@ fn code(status: ExitStatus) -> i32 {
 
 /// The path that snapshots record: a plain process has no `/data`.
 pub fn recorded(job: Job, volume: &Path) -> Job {
-    match image() {
-        Some(_) => job,
-        None => job.with("MOVER_PATH", volume.to_str().unwrap()),
-    }
+    if is_plain() { job.with("MOVER_PATH", volume.to_str().unwrap()) } else { job }
 }
 
 /// Runs a Job to its end.
@@ -258,13 +242,6 @@ fn contained(job: &Job, program: Program<'_>, image: &str, name: &str) -> Comman
         }
     };
     command
-}
-
-/// The shared libraries of a program, and what loads them.
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let listed = Command::new("ldd").arg(program).output().unwrap();
-    let words = String::from_utf8_lossy(&listed.stdout).into_owned();
-    words.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
 fn plain(job: &Job, program: Program<'_>, entry: &Path) -> Command {
