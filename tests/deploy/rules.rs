@@ -242,7 +242,9 @@ fn alerts_say_what_to_do() {
         let description = at(&alert, "/annotations/description");
         let commands: Vec<&str> = description.split('`').skip(1).step_by(2).collect();
         assert!(!commands.is_empty(), "{name} says nothing to run");
-        commands.iter().for_each(|command| runnable(&name, command));
+        for command in commands {
+            runnable(&name, command);
+        }
     }
 }
 
