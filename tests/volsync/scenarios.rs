@@ -184,11 +184,10 @@ fn minio_behind_a_private_authority() {
         return;
     }
     let Some(minio) = Minio::start(true) else { return };
-    let place = minio.place("bucket/prefix");
-    every_day(&place, Security::User(1234, 5678));
-    for (number, security) in users().enumerate().skip(1) {
+    for (number, security) in users().enumerate() {
         every_day(&minio.place(&format!("bucket/prefix-{number}")), security);
     }
+    let place = minio.place("bucket/prefix-0");
     let (target, _) = restored(&place, Security::Default, &[("SELECT_PREVIOUS", "9999")]);
     let tail = Job::destination(target.path()).on(&place).without("CUSTOM_CA").fails(22);
     assert!(tail.contains("CUSTOM_CA"), "{tail}");
@@ -212,31 +211,34 @@ fn restic_on_the_other_side() {
     if !volumes_can_be_given() {
         return;
     }
-    let place = Mounted::new();
-    for version in ["restic-0.18", "restic-0.19"] {
-        let Some(restic) = restic(version, &place) else { return };
-        let security = Security::Privileged;
-        let volume = volume((1001, 2002));
-        let expected = saved_listing(volume.path());
-        if !place.path().exists() {
-            // The old mover's history comes first.
-            restic.ok(&["init"]);
-            restic.backup(volume.path(), &["--exclude=lost+found"]);
+    for security in users() {
+        let place = Mounted::new();
+        for version in ["restic-0.18", "restic-0.19"] {
+            let Some(restic) = restic(version, &place) else { return };
+            let volume = volume(security.user());
+            let expected = saved_listing(volume.path());
+            if !place.path().exists() {
+                // The old mover's history comes first.
+                restic.ok(&["init"]);
+                restic.backup(volume.path(), &["--exclude=lost+found"]);
+            }
+            // restic runs here as whoever runs the test, and in the mover's place it would run as its user.
+            give(place.path().parent().unwrap(), security.user());
+            Job::source("backup", volume.path())
+                .on(&place)
+                .security(security)
+                .with("FORGET_OPTIONS", KEEP)
+                .succeeds();
+            restic.check();
+            let by_restic = TempDir::new().unwrap();
+            restic.restore("latest", by_restic.path());
+            assert_same(&expected, &list(by_restic.path()), version);
+            let (target, _) = restored(&place, security, &[]);
+            assert_same(&expected, &list(target.path()), "by volmover");
+            let before = restic.snapshots().len();
+            let summary = restic.backup(volume.path(), &["--exclude=lost+found"]);
+            assert_eq!((summary["data_blobs"].as_u64(), restic.snapshots().len()), (Some(0), before + 1));
         }
-        Job::source("backup", volume.path())
-            .on(&place)
-            .security(security)
-            .with("FORGET_OPTIONS", KEEP)
-            .succeeds();
-        restic.check();
-        let by_restic = TempDir::new().unwrap();
-        restic.restore("latest", by_restic.path());
-        assert_same(&expected, &list(by_restic.path()), version);
-        let (target, _) = restored(&place, security, &[]);
-        assert_same(&expected, &list(target.path()), "by volmover");
-        let before = restic.snapshots().len();
-        let summary = restic.backup(volume.path(), &["--exclude=lost+found"]);
-        assert_eq!((summary["data_blobs"].as_u64(), restic.snapshots().len()), (Some(0), before + 1));
     }
 }
 
