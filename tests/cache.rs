@@ -82,11 +82,17 @@ impl World {
         self.paths(kind).swap_remove(0)
     }
 
-    /// The newest snapshot is the source, and restic finds nothing wrong.
+    /// The newest snapshot is the source.
     #[track_caller]
-    fn assert_saved(&self, what: &str) {
+    fn assert_restores(&self, what: &str) {
         let plain = Mover::open(self.repository.path()).unwrap();
         assert_same(&listing::list(self.source.path()), &plain.restored("latest"), what);
+    }
+
+    /// The same, and restic finds nothing wrong.
+    #[track_caller]
+    fn assert_saved(&self, what: &str) {
+        self.assert_restores(what);
         if let Some(restic) = Restic::on(REFEREES[0], self.repository.path()) {
             restic.check();
         }
@@ -176,7 +182,7 @@ fn what_is_damaged_foreign_or_gone_is_read_from_the_repository() {
                 fs::write(path, &bytes).unwrap();
             }
             world.backup();
-            world.assert_saved(&format!("{kind} {what}"));
+            world.assert_restores(&format!("{kind} {what}"));
             // Whatever was wanted was read from the repository, and is kept again.
             let kept = paths.iter().any(|path| fs::read(path).is_ok_and(|now| now != bytes));
             assert!(kept, "{kind} {what}");
