@@ -266,6 +266,23 @@ fn listed_bytes(folder: &Path) -> u64 {
 }
 
 #[test]
+fn no_place_is_made_right_below_the_root() {
+    let world = World::new();
+    let (mover, _) = world.open();
+    let folder = PathBuf::from("/volmover-has-no-such-home/.cache/restic");
+    let place = CachePlace { folder, bytes_max: u64::MAX };
+    let mover = Mover::of(mover.repository.uncached().with_cache(place));
+    mover.backup(world.source.path()).unwrap();
+    world.assert_restores("without a place");
+    assert!(!Path::new("/volmover-has-no-such-home").exists());
+    let below = World { cache: TempDir::new().unwrap(), ..world };
+    fs::remove_dir(below.cache.path()).unwrap();
+    below.change(1);
+    below.backup();
+    assert!(!below.entries().is_empty(), "one that can be made is made");
+}
+
+#[test]
 fn runs_side_by_side_share_a_cache() {
     let world = World::new();
     world.backup();

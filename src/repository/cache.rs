@@ -298,7 +298,12 @@ impl Cache {
         written.inspect_err(|_| room::remove(&temporary))
     }
 
+    /// Nothing is made right below the root: a volume that is not mounted, or a home that nobody has, is no place.
     fn create_folders(&self) -> io::Result<()> {
+        let there = self.place.folder.ancestors().find(|folder| folder.exists());
+        if there.is_none_or(|folder| folder.parent().is_none()) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "its place does not exist"));
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.own)?;
         let tag = self.place.folder.join(FOLDER).join("CACHEDIR.TAG");
         if !tag.exists() {
