@@ -17,6 +17,9 @@ use crate::made::libraries;
 use crate::support::is_root;
 use crate::way::{ENTRY, Program};
 
+/// Where another program than the mover stands: its own place may be hidden by a mount.
+const OTHER: &str = "/opt/other";
+
 /// What is in every root.
 pub struct Rooted {
     /// A copy of the program that every user may read.
@@ -62,7 +65,7 @@ impl Rooted {
             job.security.capabilities().iter().map(|name| format!(",+{}", name.to_lowercase())).collect();
         let (folder, path) = match program {
             Program::Mover => ("/", Path::new(ENTRY)),
-            Program::Other(path, _) => ("/data", path),
+            Program::Other(..) => ("/data", Path::new(OTHER)),
         };
         command.arg(&self.env).args(["-C", folder]).arg(&self.setpriv);
         command.args(["--no-new-privs", "--inh-caps=-all"]);
@@ -103,7 +106,7 @@ impl Rooted {
         let mut files = self.files.clone();
         if let Program::Other(path, _) = program {
             files.extend(libraries(path));
-            files.insert(path.to_owned());
+            bind(path, OTHER, true);
         }
         for file in files {
             bind(&file, file.to_str().unwrap(), true);
