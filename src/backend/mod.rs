@@ -90,6 +90,10 @@ pub struct Listed {
     pub modified: Option<jiff::Timestamp>,
 }
 
+/// Up to so many connections a store is taken for a disk: a small request costs it nothing, and many at once gain
+/// nothing.
+pub const DISK_CONNECTIONS_MAX: usize = 8;
+
 /// A store. All methods may be called from many threads at once and block until done.
 pub trait Backend: Send + Sync {
     /// Where, for people: the repository URL without any password.

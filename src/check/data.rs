@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::findings::Findings;
 use super::structure::Inventory;
 use super::subset::Pack;
-use crate::backend::{BackendErrorKind, FileType};
+use crate::backend::{BackendErrorKind, DISK_CONNECTIONS_MAX, FileType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
 use crate::repository::blob::Opener;
@@ -22,8 +22,6 @@ use crate::repository::{Id, Repository, in_parallel_with};
 
 /// What a worker needs besides the pack: a sealed and an opened blob, and contexts.
 const WORKER_BYTES: u64 = 24 << 20;
-/// Up to so many connections the store is taken for a disk.
-const DISK_CONNECTIONS_MAX: usize = 8;
 /// Parts of a pack that is larger than a worker's share, in bytes.
 const PART_BYTES: usize = 4 << 20;
 /// Faults of one pack that are told.

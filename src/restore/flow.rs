@@ -12,13 +12,11 @@ use super::fetch::{self, Budget, Unit};
 use super::open::Opening;
 use super::plan::{Packs, Use};
 use super::run::{Run, Trouble};
+use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind};
 use crate::repository::Repository;
 use crate::repository::index::Index;
 
-/// Up to so many connections the store is taken for a disk: a small request costs it nothing, so data in
-/// flight is kept small. Others are object stores: a request costs time and money, and is as large as a pack.
-const DISK_CONNECTIONS_MAX: usize = 8;
 /// Data in flight from a disk, in bytes, and its requests.
 const DISK_BYTES: (u64, u64) = (16 << 20, 2 << 20);
 /// The same of an object store; a pack of restic's default size is one request.

@@ -19,7 +19,7 @@ use crate::world::{
 
 /// restic reads everything after every nth crash; at the long scale after each.
 fn is_sample(nth: u64) -> bool {
-    nth.is_multiple_of(if scaled(1) >= 10 { 1 } else { 17 })
+    nth.is_multiple_of(if scaled(1) >= 10 { 1 } else { 9 })
 }
 
 fn prune_alone(mover: &Mover) -> Result<()> {
