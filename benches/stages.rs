@@ -50,11 +50,13 @@ enum Amount {
 
 type Make = fn() -> Outcome<Stage>;
 
-const STAGES: [(&str, Make); 17] = [
+const STAGES: [(&str, Make); 19] = [
     ("walk: new entries", || walk(false)),
     ("walk: unchanged entries", || walk(true)),
     ("chunk: cut places of 4 MiB", cut_places),
     ("hash: 1 MiB", || hash(1 << 20, 1)),
+    ("hash: 4 × 1 MiB", || hash(1 << 20, 4)),
+    ("hash: 16 × 1 MiB", || hash(1 << 20, 16)),
     ("hash: 128 × 8 KiB", || hash(8 << 10, 128)),
     ("compress: 1 MiB of text", || compress(text(1 << 20))),
     ("compress: 1 MiB of noise", || compress(noise(1 << 20)?)),
@@ -210,11 +212,9 @@ fn cut_places() -> Outcome<Stage> {
 
 fn hash(bytes: usize, count: usize) -> Outcome<Stage> {
     let data = noise(bytes * count)?;
-    let mut ids = Vec::new();
     let call = move || {
         let messages: Vec<&[u8]> = data.chunks(bytes).collect();
-        Id::of_many(&messages, &mut ids);
-        black_box(&ids);
+        black_box(Id::of_many(&messages)?);
         Ok(())
     };
     Ok(Stage { amount: Amount::Bytes(bytes * count), call: Box::new(call) })

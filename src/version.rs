@@ -10,7 +10,7 @@ use crate::repository::config_file::VERSION_NEW;
 
 const LOCK_FILE: &str = include_str!("../Cargo.lock");
 /// What handles the data, the keys and the connections.
-const PARTS: [&str; 19] = [
+const PARTS: [&str; 20] = [
     "aes",
     "aws-lc-rs",
     "aws-lc-sys",
@@ -20,6 +20,7 @@ const PARTS: [&str; 19] = [
     "opendal",
     "pbkdf2",
     "poly1305",
+    "pulp",
     "reqsign-aws-v4",
     "reqwest",
     "rustix",

@@ -69,22 +69,31 @@ pub struct ChunkTask {
 }
 
 impl ChunkTask {
-    /// The chunk's bytes: in place when one segment holds them all, else joined in `scratch`.
-    pub fn bytes<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        fn piece((segment, range): &(Arc<Segment<SegmentBuffer>>, Range<usize>)) -> &[u8] {
-            segment.bytes.with_window().get(range.clone()).unwrap_or_default()
+    /// How many bytes `join` appends.
+    pub fn joined_bytes(&self) -> usize {
+        if self.pieces.len() > 1 { self.pieces.iter().map(|(_, range)| range.len()).sum() } else { 0 }
+    }
+
+    /// Appends its bytes to `joined`, unless one segment holds them all; where they then lie there.
+    pub fn join(&self, joined: &mut Vec<u8>) -> Range<usize> {
+        let start = joined.len();
+        if self.pieces.len() > 1 {
+            self.pieces.iter().for_each(|piece| joined.extend_from_slice(bytes_of(piece)));
         }
+        start..joined.len()
+    }
+
+    /// Its bytes, in its segment or where `join` put them.
+    pub fn bytes<'a>(&'a self, joined: &'a [u8], place: Range<usize>) -> &'a [u8] {
         match self.pieces.as_slice() {
-            [only] => piece(only),
-            pieces => {
-                scratch.clear();
-                for part in pieces {
-                    scratch.extend_from_slice(piece(part));
-                }
-                scratch
-            }
+            [only] => bytes_of(only),
+            _ => joined.get(place).unwrap_or_default(),
         }
     }
+}
+
+fn bytes_of((segment, range): &(Arc<Segment<SegmentBuffer>>, Range<usize>)) -> &[u8] {
+    segment.bytes.with_window().get(range.clone()).unwrap_or_default()
 }
 
 /// A large file on its way to a node.

@@ -156,7 +156,7 @@ pub fn save(
         rabin: &rabin,
         store: &store,
         frontier: Frontier::default(),
-        queue: Queue::default(),
+        queue: Queue::new(options.plan.chunks_at_once),
         counts: Counts::default(),
         root: Mutex::new(None),
         root_device: stat.st_dev,
@@ -207,7 +207,8 @@ fn read_and_work(stages: &Stages<'_>, repository: &Repository) -> Result<()> {
     let plan = &stages.options.plan;
     let mut sealers = Vec::new();
     for _ in 0..plan.workers {
-        sealers.push(repository.sealer()?);
+        let sealer = repository.sealer()?;
+        sealers.push(if plan.chunks_at_once > 1 { sealer.waiting_for(plan::TOGETHER_BYTES) } else { sealer });
     }
     std::thread::scope(|scope| {
         for (number, sealer) in sealers.into_iter().enumerate() {
@@ -292,8 +293,8 @@ impl Stages<'_> {
 
     /// Carries a large file on.
     fn take_step(&self, file: &Arc<LargeFile>, step: Step) {
-        for chunk in step.chunks {
-            self.queue.push(Task::Chunk(chunk));
+        if !step.chunks.is_empty() {
+            self.queue.push(Task::Chunks(step.chunks));
         }
         if let Some(node) = step.node {
             self.file_done(&file.directory, file.slot, node);

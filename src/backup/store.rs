@@ -10,6 +10,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -182,50 +183,84 @@ impl<'a> Store<'a> {
         self.run.fail(super::run::died());
     }
 
-    /// Adds a blob unless it is known. `worker` chooses the pack, so that workers do not wait for each other.
-    pub fn add(
+    /// Adds blobs unless they are known. `worker` chooses the pack, so that workers do not wait for each other.
+    pub fn add<'b>(
         &self,
         worker: usize,
         sealer: &mut Sealer,
         kind: BlobType,
-        id: Id,
-        plain: &[u8],
+        blobs: impl IntoIterator<Item = (Id, &'b [u8])>,
     ) -> Result<()> {
-        if self.index.contains(kind, &id) || !self.claim(kind, id) {
-            return Ok(());
-        }
         let open = match kind {
             BlobType::Data => &self.data,
             BlobType::Tree => &self.trees,
         };
         let Some(slot) = open.slots.get(worker % open.slots.len()) else { return Ok(()) };
-        let room = Sealer::bound(plain.len());
-        let is_full = |builder: &mut PackBuilder<Pooled>| {
-            let ends = builder.file_bytes_max() + room;
-            !builder.is_empty() && ends > buffer_bytes(self.pack_bytes)
-        };
-        let mut slot = loop {
-            let mut slot = lock(slot);
-            let Some(full) = slot.take_if(is_full) else { break slot };
-            drop(slot);
-            self.hand_over(full)?;
-        };
-        if slot.is_none() {
-            let Some(memory) = self.memory.take(self.run) else { return Err(super::run::stopped()) };
-            *slot = Some(PackBuilder::new(kind, memory));
-        }
-        let Some(builder) = slot.as_mut() else { return Ok(()) };
-        let random = self.repository.random();
-        sealer.set_level(self.effort.level(plain.len()))?;
-        let sealed = builder.append(id, room, |tail| sealer.seal(kind, &id, plain, tail, random))?;
-        self.count(kind, plain.len(), sealed.length);
-        if (builder.len() >= self.pack_bytes || builder.header_bytes() >= HEADER_BYTES)
-            && let Some(full) = slot.take()
-        {
-            drop(slot);
-            self.hand_over(full)?;
+        let mut new = blobs
+            .into_iter()
+            .filter(|(id, _)| !self.index.contains(kind, id) && self.claim(kind, *id))
+            .peekable();
+        while new.peek().is_some() {
+            let full = self.fill(&mut lock(slot), sealer, kind, &mut new)?;
+            if let Some(full) = full {
+                self.hand_over(full)?;
+            }
         }
         Ok(())
+    }
+
+    /// Fills a pack until it is full, which is returned, or there are no more blobs. Whatever lies in a pack that
+    /// others can take is verified.
+    fn fill<'b>(
+        &self,
+        slot: &mut Option<PackBuilder<Pooled>>,
+        sealer: &mut Sealer,
+        kind: BlobType,
+        new: &mut Peekable<impl Iterator<Item = (Id, &'b [u8])>>,
+    ) -> Result<Option<PackBuilder<Pooled>>> {
+        let filled = self.fill_unverified(slot, sealer, kind, new);
+        if let Err(wrong) = sealer.verify() {
+            *slot = None;
+            return Err(wrong);
+        }
+        Ok(if filled? { slot.take() } else { None })
+    }
+
+    /// Whether the pack is full.
+    fn fill_unverified<'b>(
+        &self,
+        slot: &mut Option<PackBuilder<Pooled>>,
+        sealer: &mut Sealer,
+        kind: BlobType,
+        new: &mut Peekable<impl Iterator<Item = (Id, &'b [u8])>>,
+    ) -> Result<bool> {
+        while let Some((_, plain)) = new.peek() {
+            let room = Sealer::bound(plain.len());
+            let has_no_room = |builder: &PackBuilder<Pooled>| {
+                let ends = builder.file_bytes_max() + room;
+                !builder.is_empty() && ends > buffer_bytes(self.pack_bytes)
+            };
+            if slot.as_ref().is_some_and(has_no_room) {
+                return Ok(true);
+            }
+            let builder = match slot {
+                Some(builder) => builder,
+                None => {
+                    let memory = self.memory.take(self.run).ok_or_else(super::run::stopped)?;
+                    slot.insert(PackBuilder::new(kind, memory))
+                }
+            };
+            let Some((id, plain)) = new.next() else { break };
+            let random = self.repository.random();
+            sealer.set_level(self.effort.level(plain.len()))?;
+            let seal = |tail: &mut [u8]| sealer.seal_unverified(kind, &id, plain, tail, random);
+            let sealed = builder.append(id, room, seal)?;
+            self.count(kind, plain.len(), sealed.length);
+            if builder.len() >= self.pack_bytes || builder.header_bytes() >= HEADER_BYTES {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn claim(&self, kind: BlobType, id: Id) -> bool {

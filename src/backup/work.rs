@@ -27,7 +27,7 @@ pub fn work(stages: &Stages<'_>, number: usize, sealer: Sealer) {
     while let Some(task) = stages.queue.pop(stages.run) {
         let done = match task {
             Task::Tree(directory) => worker.tree(&directory),
-            Task::Chunk(chunk) => worker.chunk(&chunk),
+            Task::Chunks(chunks) => worker.chunks(&chunks),
             Task::Segment(segment) => {
                 let file = Arc::clone(&segment.file);
                 stages.take_step(&file, file.scan(stages.rabin, segment));
@@ -43,37 +43,38 @@ pub fn work(stages: &Stages<'_>, number: usize, sealer: Sealer) {
 
 impl Worker<'_> {
     fn add(&mut self, kind: BlobType, id: Id, plain: &[u8]) -> Result<()> {
-        self.stages.store.add(self.number, &mut self.sealer, kind, id, plain)
+        self.stages.store.add(self.number, &mut self.sealer, kind, [(id, plain)])
     }
 
     fn files(&mut self, batch: Batch) -> Result<()> {
         let bytes = batch.memory.as_ref();
         let contents: Vec<&[u8]> =
             batch.files.iter().map(|file| bytes.get(file.range.clone()).unwrap_or_default()).collect();
-        let mut ids = Vec::new();
-        Id::of_many(&contents, &mut ids);
-        for ((file, content), id) in batch.files.into_iter().zip(contents).zip(ids) {
+        let ids = Id::of_many(&contents)?;
+        let blobs = ids.iter().copied().zip(contents).filter(|(_, content)| !content.is_empty());
+        self.stages.store.add(self.number, &mut self.sealer, BlobType::Data, blobs)?;
+        for (file, id) in batch.files.into_iter().zip(ids) {
             let mut node = file.node;
-            node.content = Some(Vec::new());
-            if !content.is_empty() {
-                self.add(BlobType::Data, id, content)?;
-                node.content = Some(vec![id]);
-            }
+            node.content = Some(if file.range.is_empty() { Vec::new() } else { vec![id] });
             self.stages.monitor.progress().bytes_done.add(node.size);
             self.stages.file_done(&file.directory, file.slot, node);
         }
         Ok(())
     }
 
-    fn chunk(&mut self, task: &ChunkTask) -> Result<()> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let bytes = task.bytes(&mut scratch);
-        let id = Id::of(bytes);
-        let added = self.add(BlobType::Data, id, bytes);
-        shrink(&mut scratch);
-        self.scratch = scratch;
-        added?;
-        self.stages.take_step(&task.file, task.file.stored(task, id));
+    fn chunks(&mut self, tasks: &[ChunkTask]) -> Result<()> {
+        let mut joined = std::mem::take(&mut self.scratch);
+        let places: Vec<_> = tasks.iter().map(|task| task.join(&mut joined)).collect();
+        let contents: Vec<&[u8]> =
+            tasks.iter().zip(places).map(|(task, place)| task.bytes(&joined, place)).collect();
+        let ids = Id::of_many(&contents)?;
+        let blobs = ids.iter().copied().zip(contents);
+        self.stages.store.add(self.number, &mut self.sealer, BlobType::Data, blobs)?;
+        shrink(&mut joined);
+        self.scratch = joined;
+        for (task, id) in tasks.iter().zip(ids) {
+            self.stages.take_step(&task.file, task.file.stored(task, id));
+        }
         Ok(())
     }
 

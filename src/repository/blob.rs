@@ -4,8 +4,11 @@
 //! plaintext ─ zstd (version 2, when it gets smaller or is a tree) ─ seal ─ open again, compare ─ pack
 //! ```
 //!
-//! Invariant: no sealed blob leaves `Sealer::seal` that does not open, decompress and hash to its id, so a
-//! broken memory cell or compressor is an error of this run and not of a restore years later.
+//! Invariant: no sealed blob is stored that does not open, decompress and hash to its id, so a broken memory cell
+//! or compressor is an error of this run and not of a restore years later. `Sealer::seal` sees to that; who seals
+//! many blobs at once calls `verify` for all of them before the first of them goes anywhere.
+
+use std::ops::Range;
 
 use super::Id;
 use super::compression::{Compression, Zstd};
@@ -72,7 +75,18 @@ pub struct Sealer {
     /// Whether data that does not get smaller is stored as it is.
     raw_when_shorter: bool,
     opened: Vec<u8>,
-    unpacked: Vec<u8>,
+    waiting: Waiting,
+    /// Plaintext that may wait for its hash, in bytes. Only a single blob that is longer takes more.
+    waiting_bytes_max: usize,
+}
+
+/// Blobs that were sealed and opened again, and whose hashes are not compared yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    blobs: Vec<(Id, Range<usize>)>,
+    /// What they opened to, one behind the other; the rest of it is what others left.
+    plains: Vec<u8>,
+    used: usize,
 }
 
 /// What `Sealer::seal` wrote.
@@ -94,7 +108,8 @@ impl Sealer {
             compress_trees: version >= 2,
             raw_when_shorter: true,
             opened: Vec::new(),
-            unpacked: Vec::new(),
+            waiting: Waiting::default(),
+            waiting_bytes_max: SCRATCH_BYTES_MAX,
         })
     }
 
@@ -103,6 +118,12 @@ impl Sealer {
     #[must_use]
     pub fn compressing_all(self) -> Self {
         Self { compress_data: self.compress_trees, raw_when_shorter: false, ..self }
+    }
+
+    /// The same, and so many bytes of plaintext wait for their hashes: what fills the lanes of a wide CPU.
+    #[must_use]
+    pub fn waiting_for(self, bytes: usize) -> Self {
+        Self { waiting_bytes_max: bytes, ..self }
     }
 
     /// Compresses at this level of the C library from now on; `None`: that of the mode.
@@ -125,6 +146,24 @@ impl Sealer {
         output: &mut [u8],
         random: &dyn Random,
     ) -> Result<SealedLength> {
+        let sealed = self.seal_unverified(kind, id, plain, output, random)?;
+        self.verify()?;
+        Ok(sealed)
+    }
+
+    /// The same, but the hash of what it opens to is compared together with others: by `verify`, or here when no
+    /// more may wait.
+    pub fn seal_unverified(
+        &mut self,
+        kind: BlobType,
+        id: &Id,
+        plain: &[u8],
+        output: &mut [u8],
+        random: &dyn Random,
+    ) -> Result<SealedLength> {
+        if self.waiting.used > 0 && self.waiting.used + plain.len() > self.waiting_bytes_max {
+            self.verify()?;
+        }
         let too_small = || Error::new(ErrorKind::Other, "no room to seal a blob").at(id.hex());
         let compress = match kind {
             BlobType::Data => self.compress_data,
@@ -142,31 +181,63 @@ impl Sealer {
         let sealed = output.get_mut(..length).ok_or_else(too_small)?;
         self.cipher.seal_in_place(sealed, random)?;
         let plain_length = packed.map(|_| plain.len() as u32);
-        self.verify(id, sealed, plain_length)?;
-        shrink(&mut self.opened);
-        shrink(&mut self.unpacked);
+        self.open(id, sealed, plain_length, plain.len()).map_err(|cause| broken(id, cause))?;
         Ok(SealedLength { length: length as u32, plain_length })
     }
 
-    fn verify(&mut self, id: &Id, sealed: &[u8], plain_length: Option<u32>) -> Result<()> {
-        let broken = |cause: String| {
-            Error::new(ErrorKind::Other, "a blob does not open again after sealing")
-                .at(id.hex())
-                .because(cause)
-                .then("Nothing of it was stored; check this machine's memory")
-        };
-        self.cipher.open_into(sealed, &mut self.opened).map_err(|cause| broken(cause.to_string()))?;
-        let plain = match plain_length {
-            Some(length) => {
-                self.zstd
-                    .decompress_into(&self.opened, length as usize, &mut self.unpacked)
-                    .map_err(|cause| broken(cause.to_string()))?;
-                &self.unpacked
-            }
-            None => &self.opened,
-        };
-        if Id::of(plain) == *id { Ok(()) } else { Err(broken("it has another hash".to_owned())) }
+    fn open(
+        &mut self,
+        id: &Id,
+        sealed: &[u8],
+        plain_length: Option<u32>,
+        plain_bytes: usize,
+    ) -> Result<(), BadBlob> {
+        let plain = self.waiting.room(*id, plain_bytes);
+        if plain_length.is_none() {
+            return Ok(self.cipher.open_to(sealed, plain)?);
+        }
+        self.cipher.open_into(sealed, &mut self.opened)?;
+        self.zstd.decompress_to(&self.opened, plain)?;
+        shrink(&mut self.opened);
+        Ok(())
     }
+
+    /// Compares the hashes of all blobs that were sealed since the last time with their ids.
+    pub fn verify(&mut self) -> Result<()> {
+        let blobs = std::mem::take(&mut self.waiting.blobs);
+        let plain =
+            |(_, range): &(Id, Range<usize>)| self.waiting.plains.get(range.clone()).unwrap_or_default();
+        let actual = Id::of_many(&blobs.iter().map(plain).collect::<Vec<_>>())?;
+        self.waiting.clear(self.waiting_bytes_max);
+        let wrong = blobs.iter().zip(&actual).find(|((id, _), actual)| id != *actual);
+        wrong.map_or(Ok(()), |((id, _), actual)| Err(broken(id, BadBlob::OtherHash(*actual))))
+    }
+}
+
+impl Waiting {
+    /// Where the next blob opens to.
+    fn room(&mut self, id: Id, bytes: usize) -> &mut [u8] {
+        let range = self.used..self.used + bytes;
+        self.used = range.end;
+        if self.plains.len() < range.end {
+            self.plains.resize(range.end, 0);
+        }
+        self.blobs.push((id, range.clone()));
+        self.plains.get_mut(range).unwrap_or_default()
+    }
+
+    fn clear(&mut self, bytes_max: usize) {
+        self.used = 0;
+        self.plains.truncate(bytes_max);
+        self.plains.shrink_to(bytes_max);
+    }
+}
+
+fn broken(id: &Id, cause: BadBlob) -> Error {
+    Error::new(ErrorKind::Other, "a blob does not open again after sealing")
+        .at(id.hex())
+        .because(cause.to_string())
+        .then("Nothing of it was stored; check this machine's memory")
 }
 
 /// A worker's context for opening blobs.
@@ -273,7 +344,7 @@ mod tests {
         let mut output = vec![0; Sealer::bound(plain.len())];
         sealer.seal(BlobType::Tree, &Id::of(&plain), &plain, &mut output, &SystemRandom).unwrap();
         assert!(sealer.opened.capacity() <= SCRATCH_BYTES_MAX);
-        assert!(sealer.unpacked.capacity() <= SCRATCH_BYTES_MAX);
+        assert!(sealer.waiting.plains.capacity() <= SCRATCH_BYTES_MAX);
     }
 
     #[test]
@@ -283,5 +354,30 @@ mod tests {
         let mut output = vec![0; Sealer::bound(5)];
         let wrong = Id::of(b"something else");
         assert!(sealer.seal(BlobType::Data, &wrong, b"plain", &mut output, &SystemRandom).is_err());
+    }
+
+    #[test]
+    fn one_wrong_hash_among_many_is_an_error_and_the_next_batch_none() {
+        let cipher = SealKey::random(&SystemRandom).unwrap().cipher();
+        let mut sealer = Sealer::new(cipher, 2, Compression::Auto).unwrap().waiting_for(4 << 20);
+        let mut noise = vec![0; 1 << 20];
+        SystemRandom.fill(&mut noise).unwrap();
+        let mut output = vec![0; Sealer::bound(noise.len())];
+        for wrong in [0, 5, 9] {
+            for number in 0..10 {
+                let plain = &noise[..(number + 1) * 100_000];
+                let id = if number == wrong { Id::of(b"another") } else { Id::of(plain) };
+                sealer.seal_unverified(BlobType::Data, &id, plain, &mut output, &SystemRandom).unwrap();
+            }
+            let error = sealer.verify().unwrap_err();
+            assert!(error.to_string().contains(&Id::of(b"another").hex()), "{error}");
+            sealer.verify().unwrap();
+        }
+        // No more than the limit waits: what is wrong shows before all of it is sealed.
+        let sealed = (0..10).map(|_| {
+            sealer.seal_unverified(BlobType::Data, &Id::of(b"another"), &noise, &mut output, &SystemRandom)
+        });
+        let sealed: Vec<bool> = sealed.map(|sealed| sealed.is_ok()).collect();
+        assert_eq!(sealed, [true, true, true, true, false, true, true, true, true, false]);
     }
 }

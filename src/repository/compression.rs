@@ -119,6 +119,15 @@ impl Zstd {
         }
     }
 
+    /// Unpacks exactly as many bytes as `plain` holds.
+    pub fn decompress_to(&mut self, packed: &[u8], plain: &mut [u8]) -> Result<(), BadZstd> {
+        let written = self.decompressor.decompress_to_buffer(packed, plain);
+        match written.map_err(|cause| BadZstd(cause.to_string()))? {
+            written if written == plain.len() => Ok(()),
+            written => Err(BadZstd(format!("it unpacks to {written} bytes instead of {}", plain.len()))),
+        }
+    }
+
     /// Unpacks a message of unknown length, streamed, bounded by `PLAIN_BYTES_MAX`.
     pub fn decompress_stream(packed: &[u8]) -> Result<Vec<u8>, BadZstd> {
         use std::io::Read;

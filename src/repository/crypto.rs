@@ -193,6 +193,17 @@ impl Cipher {
         Ok(())
     }
 
+    /// Opens to `plaintext`, which must have the plaintext's length.
+    pub fn open_to(&self, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), NotAuthentic> {
+        let (nonce, text) = self.authenticate(sealed)?;
+        if plaintext.len() != text.len() {
+            return Err(NotAuthentic);
+        }
+        plaintext.copy_from_slice(text);
+        self.keystream(&nonce, |stream| stream.apply_keystream_partial(plaintext.into()));
+        Ok(())
+    }
+
     /// Opens in place, and returns where the plaintext now stands.
     pub fn open_in_place<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], NotAuthentic> {
         let (nonce, _) = self.authenticate(sealed)?;

@@ -32,6 +32,7 @@ pub mod polynomial;
 pub mod quote;
 pub mod reach;
 pub mod scrypt;
+pub mod sha256;
 pub mod snapshot;
 pub mod time;
 pub mod tree;

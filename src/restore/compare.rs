@@ -65,7 +65,6 @@ struct Held {
     bytes: Vec<u8>,
     /// The use's place in the step, its id, and where its bytes lie.
     blobs: Vec<(usize, Id, std::ops::Range<usize>)>,
-    ids: Vec<Id>,
 }
 
 struct Comparer<'a> {
@@ -90,10 +89,10 @@ impl Comparer<'_> {
                 self.held.read(file, place, blob);
             }
             if self.held.bytes.len() >= HASH_BYTES || self.held.blobs.len() >= HASH_MESSAGES {
-                self.held.hash(&mut matched);
+                self.held.hash(run, &mut matched);
             }
         }
-        self.held.hash(&mut matched);
+        self.held.hash(run, &mut matched);
         matched
     }
 
@@ -126,11 +125,14 @@ impl Held {
         }
     }
 
-    fn hash(&mut self, matched: &mut [bool]) {
+    fn hash(&mut self, run: &Run<'_>, matched: &mut [bool]) {
         let slice = |range: &std::ops::Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         let messages: Vec<&[u8]> = self.blobs.iter().map(|(_, _, range)| slice(range)).collect();
-        Id::of_many(&messages, &mut self.ids);
-        for ((place, id, _), actual) in self.blobs.iter().zip(&self.ids) {
+        let ids = Id::of_many(&messages).unwrap_or_else(|wrong| {
+            run.end(wrong.into());
+            Vec::new()
+        });
+        for ((place, id, _), actual) in self.blobs.iter().zip(&ids) {
             if let Some(matched) = matched.get_mut(*place) {
                 *matched = id == actual;
             }

@@ -33,7 +33,6 @@ pub(super) struct Opening<'a> {
     /// One a blob of a group, for what is compressed.
     plains: Vec<Vec<u8>>,
     opened: Vec<Opened>,
-    ids: Vec<Id>,
 }
 
 /// Where a blob's plaintext lies.
@@ -59,7 +58,6 @@ impl<'a> Opening<'a> {
             alone: repository.opener()?,
             plains,
             opened: Vec::new(),
-            ids: Vec::new(),
         })
     }
 
@@ -74,7 +72,9 @@ impl<'a> Opening<'a> {
         let mut rest = uses.get(unit.uses.clone()).unwrap_or_default();
         while !rest.is_empty() && !run.is_over() {
             let (group, after) = group(rest);
-            self.open_group(unit, &group);
+            if let Err(wrong) = self.open_group(unit, &group) {
+                return run.end(wrong);
+            }
             for (place, blob_uses) in group.iter().enumerate() {
                 let Some(blob) = blob_uses.first() else { continue };
                 if run.is_over() {
@@ -92,23 +92,22 @@ impl<'a> Opening<'a> {
         }
     }
 
-    fn open_group(&mut self, unit: &mut Unit, group: &[&[Use]]) {
+    fn open_group(&mut self, unit: &mut Unit, group: &[&[Use]]) -> Result<()> {
         self.opened.clear();
         for (uses, plain) in group.iter().zip(&mut self.plains) {
             let opened =
                 uses.first().and_then(|blob| open_one(&self.cipher, &mut self.zstd, unit, blob, plain));
             self.opened.push(opened.unwrap_or(Opened::Bad));
         }
-        let mut ids = std::mem::take(&mut self.ids);
         let messages: Vec<&[u8]> =
             (0..group.len()).map(|place| self.plain(unit, place).unwrap_or_default()).collect();
-        Id::of_many(&messages, &mut ids);
+        let ids = Id::of_many(&messages)?;
         for ((uses, opened), actual) in group.iter().zip(&mut self.opened).zip(&ids) {
             if uses.first().is_none_or(|blob| blob.id != *actual) {
                 *opened = Opened::Bad;
             }
         }
-        self.ids = ids;
+        Ok(())
     }
 
     /// The plaintext of a blob of the group.

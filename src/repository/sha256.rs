@@ -1,0 +1,264 @@
+//! SHA-256, which names everything in a repository: of one message, or of many side by side.
+//!
+//! One message is a chain of steps that wait for each other. A CPU with instructions for SHA-256 runs it about as
+//! fast as memory delivers; any other is mostly idle meanwhile, and moves sixteen messages (AVX-512) or eight
+//! (AVX2) on, a lane each, in the time of two or three. `Lanes::of_this_cpu` chooses by the CPU's features:
+//!
+//! ```text
+//! SHA instructions, or no wide vectors    one message after the other (aws-lc)
+//! AVX-512, AVX2                           lanes; what would leave most of them idle, one after the other
+//! ```
+//!
+//! A wrong hash would give a blob a name that it does not have, so lanes are not trusted: they are tried on
+//! messages of all shapes before they are used, and of every batch one message is hashed again by aws-lc, if it
+//! is short or one of a few; a difference ends the run.
+
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::sync::OnceLock;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use crate::error::{Error, ErrorKind};
+
+/// A SHA-256.
+pub type Digest = [u8; 32];
+
+/// The hash of one message.
+#[must_use]
+pub fn digest(message: &[u8]) -> Digest {
+    fixed(&aws_lc_rs::digest::digest(&SHA256, message))
+}
+
+fn fixed(digest: &aws_lc_rs::digest::Digest) -> Digest {
+    let mut fixed = Digest::default();
+    fixed.copy_from_slice(digest.as_ref());
+    fixed
+}
+
+/// A hash that runs while a message arrives.
+#[derive(Clone)]
+pub struct Running(Context);
+
+impl Default for Running {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl Running {
+    /// Takes the next bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    /// The hash of all bytes taken.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        fixed(&self.0.finish())
+    }
+}
+
+/// Two ways to compute a hash that do not agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the CPU's vector instructions computed a wrong SHA-256")]
+pub struct WrongHash;
+
+impl From<WrongHash> for Error {
+    fn from(wrong: WrongHash) -> Self {
+        Self::new(ErrorKind::Other, "a hash is wrong")
+            .because(wrong.to_string())
+            .then("Nothing named by it was stored; check this machine's CPU and memory, and report its model")
+    }
+}
+
+/// How this CPU moves many messages on at once.
+#[derive(Clone, Copy)]
+enum Lanes {
+    /// It does not, or need not.
+    None,
+    #[cfg(target_arch = "x86_64")]
+    Eight(x86::Eight),
+    #[cfg(target_arch = "x86_64")]
+    Sixteen(x86::Sixteen),
+}
+
+impl Lanes {
+    fn of_this_cpu() -> Self {
+        static CHOSEN: OnceLock<Lanes> = OnceLock::new();
+        *CHOSEN.get_or_init(|| {
+            let lanes = Self::fitting();
+            if lanes.are_right() {
+                return lanes;
+            }
+            tracing::warn!("{WrongHash}: they are not used");
+            Self::None
+        })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn fitting() -> Self {
+        if std::arch::is_x86_feature_detected!("sha") {
+            return Self::None;
+        }
+        let sixteen = x86::Sixteen::new().map(Self::Sixteen);
+        sixteen.or_else(|| x86::Eight::new().map(Self::Eight)).unwrap_or(Self::None)
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn fitting() -> Self {
+        Self::None
+    }
+
+    fn digest_many(self, messages: &[&[u8]], digests: &mut [Digest]) {
+        match self {
+            Self::None => {
+                for (digest, message) in digests.iter_mut().zip(messages) {
+                    *digest = self::digest(message);
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Eight(eight) => lanes::digest_many(eight, messages, digests),
+            #[cfg(target_arch = "x86_64")]
+            Self::Sixteen(sixteen) => lanes::digest_many(sixteen, messages, digests),
+        }
+    }
+
+    /// Whether messages of every length around a block's end, and far longer ones, get their hashes.
+    fn are_right(self) -> bool {
+        let bytes: Vec<u8> = (0..2000_u32).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
+        let lengths = (0..=130).chain([bytes.len(); 16]);
+        let messages: Vec<&[u8]> = lengths.filter_map(|length| bytes.get(bytes.len() - length..)).collect();
+        let mut digests = vec![Digest::default(); messages.len()];
+        self.digest_many(&messages, &mut digests);
+        messages.iter().zip(&digests).all(|(message, actual)| digest(message) == *actual)
+    }
+}
+
+/// How many messages are hashed side by side: 1 where one after the other is as fast.
+#[must_use]
+pub fn at_once() -> usize {
+    match Lanes::of_this_cpu() {
+        Lanes::None => 1,
+        #[cfg(target_arch = "x86_64")]
+        Lanes::Eight(_) => 8,
+        #[cfg(target_arch = "x86_64")]
+        Lanes::Sixteen(_) => 16,
+    }
+}
+
+/// A sample that is longer is taken of one in so many batches.
+const SAMPLE_BYTES: usize = 64 << 10;
+const LONG_SAMPLES: usize = 16;
+
+/// The hashes of many messages.
+///
+/// # Errors
+/// One that was computed twice, and differently.
+pub fn digest_many(messages: &[&[u8]]) -> Result<Vec<Digest>, WrongHash> {
+    let mut digests = vec![Digest::default(); messages.len()];
+    let lanes = Lanes::of_this_cpu();
+    lanes.digest_many(messages, &mut digests);
+    if matches!(lanes, Lanes::None) {
+        return Ok(digests);
+    }
+    // The hashes themselves are the dice.
+    let Some([dice, rarely, ..]) = digests.first().copied() else { return Ok(digests) };
+    let sample = usize::from(dice) % messages.len();
+    if let (Some(message), Some(actual)) = (messages.get(sample), digests.get(sample))
+        && (message.len() <= SAMPLE_BYTES || usize::from(rarely) % LONG_SAMPLES == 0)
+        && digest(message) != *actual
+    {
+        return Err(WrongHash);
+    }
+    Ok(digests)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::random::{Random, SystemRandom};
+
+    /// Every kind of lanes that this CPU has.
+    fn all() -> Vec<Lanes> {
+        #[cfg(target_arch = "x86_64")]
+        return x86::Eight::new()
+            .map(Lanes::Eight)
+            .into_iter()
+            .chain(x86::Sixteen::new().map(Lanes::Sixteen))
+            .collect();
+        #[cfg(not(target_arch = "x86_64"))]
+        Vec::new()
+    }
+
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut noise = vec![0; bytes];
+        SystemRandom.fill(&mut noise).unwrap();
+        noise
+    }
+
+    /// An implementation that shares nothing with those used.
+    fn reference(message: &[u8]) -> Digest {
+        <sha2::Sha256 as sha2::Digest>::digest(message).into()
+    }
+
+    #[test]
+    fn any_lengths_together_get_the_hashes_of_the_plain_way() {
+        let data = noise(300_000);
+        let random = noise(40_000);
+        let lengths: Vec<usize> = random
+            .chunks_exact(4)
+            .map(|bytes| match (bytes[0] % 8, usize::from(bytes[1]), usize::from(bytes[2])) {
+                (0..=3, low, _) => low,
+                (4..=6, low, high) => low + 256 * (high % 64),
+                (_, low, high) => low + 256 * high * 4,
+            })
+            .collect();
+        for lanes in all() {
+            let mut rest = lengths.as_slice();
+            for count in (0..70).cycle() {
+                if rest.len() < count {
+                    break;
+                }
+                let (batch, after) = rest.split_at(count);
+                rest = after;
+                let messages: Vec<&[u8]> = batch
+                    .iter()
+                    .map(|length| &data[count..count + length.min(&(data.len() - count))])
+                    .collect();
+                let mut digests = vec![[0; 32]; count];
+                lanes.digest_many(&messages, &mut digests);
+                for (message, digest) in messages.iter().zip(&digests) {
+                    assert_eq!(*digest, reference(message), "{} bytes among {count}", message.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_chosen_is_right_and_is_checked() {
+        assert!(Lanes::of_this_cpu().are_right());
+        assert!(all().into_iter().all(Lanes::are_right));
+        let data = noise(5_000_000);
+        for count in [0, 1, 2, 5, 17] {
+            let messages: Vec<&[u8]> = (0..count).map(|n| &data[n..data.len() / (n + 1)]).collect();
+            let expected: Vec<Digest> = messages.iter().map(|message| reference(message)).collect();
+            assert_eq!(digest_many(&messages).unwrap(), expected);
+            assert!(messages.iter().zip(&expected).all(|(message, expected)| digest(message) == *expected));
+        }
+    }
+
+    #[test]
+    fn a_running_hash_is_that_of_the_whole() {
+        let data = noise(100_000);
+        let mut running = Running::default();
+        for part in data.chunks(777) {
+            running.update(part);
+        }
+        assert_eq!(running.clone().finish(), reference(&data));
+        assert_eq!(Running::default().finish(), reference(b""));
+    }
+}
