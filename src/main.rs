@@ -21,7 +21,7 @@ use volmover::outlets::{DEADLINE, Outlets};
 use volmover::random::SystemRandom;
 use volmover::report::collector::About;
 use volmover::report::run_summary::Traffic;
-use volmover::report::{self, Choice, Collector, Monitor, Sinks};
+use volmover::report::{self, Choice, Collector, Monitor, Secrets, Sinks};
 use volmover::sequence;
 use volmover::signals::Interruption;
 use volmover::stores::{Surroundings, Tally};
@@ -113,7 +113,7 @@ fn refuse(
         repository: None,
         operations: call.operations.iter().map(|operation| operation.name()).collect(),
         dry_run: false,
-        secrets: outlets.secrets().chain(network.secrets()).map(Secret::text).collect(),
+        secrets: Secrets::of(outlets.secrets().chain(network.secrets()).map(Secret::text)),
     };
     let monitor = report::select(*choice, sinks, Arc::clone(&clock));
     let collector = Collector::new(monitor, clock, about, Box::new(Traffic::default));
@@ -137,7 +137,7 @@ fn run(
         repository: Some(config.repository.url.to_string()),
         operations: call.operations.iter().map(|operation| operation.name()).collect(),
         dry_run: config.run.dry_run,
-        secrets: config.secrets().map(Secret::text).collect(),
+        secrets: config.secrets(),
     };
     let (meter, counted) =
         (Arc::clone(&tally), report::select(choice, Arc::clone(sinks), Arc::clone(&clock)));
@@ -165,7 +165,7 @@ fn start(
     let log = report::log::Log {
         monitor: Arc::clone(&monitor),
         clock: Arc::clone(&clock),
-        secrets: config.secrets().map(Secret::text).collect(),
+        secrets: config.secrets(),
     };
     report::log::start(&config.output.log_filter, log)?;
     for warning in warnings {

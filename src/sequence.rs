@@ -224,6 +224,9 @@ impl Sequence<'_> {
         if let Some(place) = &self.config.repository.cache {
             repository = repository.with_cache(place.clone());
         }
+        if let Some(cache) = repository.cache() {
+            self.around.tally.watch(cache);
+        }
         Arc::clone(self.repository.insert(Arc::new(repository)))
     }
 

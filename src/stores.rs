@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::backend::dry_run::DryRun;
 use crate::backend::limit::Limit;
@@ -26,6 +26,7 @@ use crate::error::Result;
 use crate::random::Random;
 use crate::report::Monitor;
 use crate::report::run_summary::{Requests, Traffic};
+use crate::repository::cache::Cache;
 
 /// What stores get besides the configuration.
 #[derive(Clone)]
@@ -42,22 +43,31 @@ pub struct Surroundings {
     pub tally: Arc<Tally>,
 }
 
-/// What is asked of all stores that a run connects to.
+/// What is asked of all stores that a run connects to, and of the cache.
 #[derive(Default)]
-pub struct Tally(Mutex<Vec<Arc<Record>>>);
+pub struct Tally {
+    stores: Mutex<Vec<Arc<Record>>>,
+    cache: OnceLock<Arc<Cache>>,
+}
 
 impl Tally {
     fn add(&self, store: Arc<dyn Backend>) -> Arc<Record> {
         let record = Arc::new(Record::new(store));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&record));
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&record));
         record
+    }
+
+    /// Counts what is asked of the cache too, of which a run has one.
+    pub fn watch(&self, cache: &Arc<Cache>) {
+        self.cache.get_or_init(|| Arc::clone(cache));
     }
 
     /// The sums so far; retries are told to the monitor and not counted here.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let mut traffic = Traffic::default();
-        for record in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let cache = self.cache.get().map(|cache| cache.figures());
+        let mut traffic = Traffic { cache, ..Traffic::default() };
+        for record in self.stores.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let counts = record.counts();
             traffic.uploaded_bytes += counts.bytes_up;
             traffic.downloaded_bytes += counts.bytes_down;

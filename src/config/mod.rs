@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::report::Secrets;
 use crate::repository::cache::CachePlace;
 use crate::repository::compression::Compression;
 
@@ -272,14 +273,19 @@ impl Config {
         })
     }
 
-    /// Every secret known so far, for a log that blots them out; the password of a file or command comes later.
-    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+    /// Every secret known so far, for whoever blots them out; the password of a file or command comes later.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
         let password = match &self.repository.password {
             PasswordSource::Given(secret) => Some(secret),
             PasswordSource::Command(_) | PasswordSource::File(_) => None,
         };
         let others = self.network.secrets().chain(self.outlets.secrets());
-        password.into_iter().chain(self.s3.secrets()).chain(others)
+        Secrets {
+            texts: password.into_iter().chain(self.s3.secrets()).chain(others).map(Secret::text).collect(),
+            ids: self.s3.key_ids().map(Secret::text).collect(),
+            names: self.repository.url.names(),
+        }
     }
 }
 

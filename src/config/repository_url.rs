@@ -90,6 +90,18 @@ impl RepositoryUrl {
         Ok(Self { location, shown })
     }
 
+    /// What failures call the place: all of it, and of a store its endpoint, host with port, and host.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec![self.shown.clone()];
+        if let Location::S3(place) = &self.location {
+            let authority = place.endpoint.split_once("://").map_or("", |(_, authority)| authority);
+            let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+            names.extend([place.endpoint.as_str(), authority, host].map(str::to_owned));
+        }
+        names
+    }
+
     /// Refuses a store that is not served yet, by its name.
     pub fn require_served(&self) -> Result<()> {
         match self.location {

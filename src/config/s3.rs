@@ -135,12 +135,20 @@ impl S3Options {
         })
     }
 
-    /// Every secret, for a log that blots them out.
+    /// Every secret, for a log that blots them out; the ids of keys apart.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let keys = [&self.static_keys, &self.minio_keys].into_iter().flatten();
-        let of_keys = keys.flat_map(|keys| [Some(&keys.id), Some(&keys.secret), keys.session_token.as_ref()]);
+        let of_keys = self.keys().flat_map(|keys| [Some(&keys.secret), keys.session_token.as_ref()]);
         let of_container = self.container.iter().map(|container| container.token.as_ref());
         of_keys.chain(of_container).flatten()
+    }
+
+    /// The ids of keys.
+    pub fn key_ids(&self) -> impl Iterator<Item = &Secret> {
+        self.keys().map(|keys| &keys.id)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &AccessKeys> {
+        [&self.static_keys, &self.minio_keys].into_iter().flatten()
     }
 }
 
@@ -280,16 +288,12 @@ mod tests {
         assert_eq!(options.container.as_ref().unwrap().uri, "http://169.254.170.2/v2/x");
         assert_eq!(options.web_identity.as_ref().unwrap().role_arn, "arn");
         assert_eq!(options.assume_role.as_ref().unwrap().sts_endpoint.as_deref(), Some("https://sts"));
-        let secrets: Vec<String> = options.secrets().map(|secret| secret.text().to_string()).collect();
-        let expected = [
-            "id-hunter",
-            "secret-hunter",
-            "token-hunter",
-            "minio-hunter",
-            "minio-secret-hunter",
-            "container-hunter",
-        ];
-        assert_eq!(secrets, expected);
+        let texts = |secrets: Vec<&Secret>| -> Vec<String> {
+            secrets.iter().map(|secret| secret.text().to_string()).collect()
+        };
+        let expected = ["secret-hunter", "token-hunter", "minio-secret-hunter", "container-hunter"];
+        assert_eq!(texts(options.secrets().collect()), expected);
+        assert_eq!(texts(options.key_ids().collect()), ["id-hunter", "minio-hunter"]);
         assert!(!format!("{options:?}").contains("hunter"));
     }
 

@@ -65,6 +65,7 @@ families! {
     LOCKS "mover_locks" "Locks of others that the last run met, by state.";
     REQUESTS "mover_store_requests_total" "Requests to the store of the last run, by request and outcome.";
     RETRIES "mover_store_retries_total" "Requests of the last run that were made again.";
+    CACHE_REQUESTS "mover_cache_requests_total" "Reads of the last run that the cache was asked for first, by outcome: hit or miss.";
     CACHE_BYTES "mover_cache_bytes" "Bytes of the files in the cache folder after the last run.";
     PEAK_MEMORY "mover_peak_memory_bytes" "The most memory that the last run had.";
     CPU "mover_cpu_seconds" "CPU time that the last run took.";
@@ -205,6 +206,10 @@ impl Of {
             self.count(REQUESTS, &[("request", of.request), ("outcome", of.outcome)], of.count);
         }
         self.count(RETRIES, &[], operation.traffic.retries_total());
+        if let Some(cache) = operation.traffic.cache {
+            self.count(CACHE_REQUESTS, &[("outcome", "hit")], cache.hits);
+            self.count(CACHE_REQUESTS, &[("outcome", "miss")], cache.misses);
+        }
         self.count(UPLOADED_BYTES, &[], operation.traffic.uploaded_bytes);
         self.count(PEAK_MEMORY, &[], operation.peak_memory_bytes);
         self.add(CPU, &[], operation.cpu_seconds);

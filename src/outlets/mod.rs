@@ -235,7 +235,7 @@ mod tests {
     use crate::report::collector::About;
     use crate::report::run_summary::testing::summary;
     use crate::report::run_summary::{Object, Traffic};
-    use crate::report::{Monitor, SilentMonitor};
+    use crate::report::{Monitor, Secrets, SilentMonitor};
 
     fn outlet(tell: impl FnOnce(&RunSummary) -> Result<(), String> + Send + 'static) -> Outlet {
         Outlet::new("MOVER_X", tell)
@@ -278,7 +278,7 @@ mod tests {
             repository: None,
             operations: vec!["backup"],
             dry_run: false,
-            secrets: Vec::new(),
+            secrets: Secrets::default(),
         };
         let clock = Arc::new(SystemClock::new());
         let collector =

@@ -1,15 +1,19 @@
 //! The new index, and the proof that it holds all that is needed.
 //!
-//! Only index files that name a pack which goes are written anew, and with them small ones, which would
-//! otherwise pile up; of a pack that stays every entry is kept, needed or not, as its header has them too.
-//! The proof does not trust what was just done: it reads the new files back from the store.
+//! Only index files that name a pack which goes, or one that another file names already, are replaced, and with
+//! them small ones, which would otherwise pile up. What is written is what no file that stays names: where
+//! nothing may be deleted, the next run finds the new files, and writes none again. Of a pack that stays every
+//! entry is kept, needed or not, as its header has them too. The proof does not trust what was just done: it
+//! reads the new files back from the store.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use super::Context;
 use super::plan::Plan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::repository::blob::Extent;
 use crate::repository::index::{ByPack, Index, IndexPack};
 use crate::repository::pack::PackedBlob;
 use crate::repository::reach::Bits;
@@ -30,8 +34,24 @@ pub(super) struct IndexFiles {
 
 struct File {
     id: Id,
-    packs: Vec<Id>,
+    packs: Vec<Named>,
     blobs: usize,
+}
+
+/// A pack as one index file names it.
+struct Named {
+    pack: Id,
+    /// How many of its blobs.
+    blobs: u32,
+}
+
+/// The index files that go, and what must be written in their place.
+#[derive(Debug, Default)]
+pub(super) struct Replaced {
+    /// The files that go.
+    pub(super) files: BTreeSet<Id>,
+    /// Packs that stay, by number, and that no file names which stays.
+    packs: BTreeSet<u32>,
 }
 
 impl IndexFiles {
@@ -41,60 +61,94 @@ impl IndexFiles {
         let index = repository.load_index_files(listed, &|id, packs| {
             let packs = packs?;
             let blobs = packs.iter().map(|pack| pack.blobs.len()).sum();
-            let file = File { id: *id, packs: packs.iter().map(|pack| pack.id).collect(), blobs };
+            let named = |pack: &IndexPack| Named { pack: pack.id, blobs: distinct(&pack.blobs) };
+            let file = File { id: *id, packs: packs.iter().map(named).collect(), blobs };
             files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
             Ok(packs)
         })?;
         Ok((index, Self { files: files.into_inner().unwrap_or_else(PoisonError::into_inner) }))
     }
 
-    /// The index files that are to be replaced.
-    pub(super) fn rewriting(&self, index: &Index, plan: &Plan) -> BTreeSet<Id> {
+    /// Decides which index files are replaced.
+    pub(super) fn replaced(&self, index: &Index, plan: &Plan) -> Replaced {
         let numbers = numbers(index);
-        let mut named = vec![0_u32; index.pack_count()];
-        let number = |pack: &Id| numbers.get(pack).copied().unwrap_or_default();
-        for pack in self.files.iter().flat_map(|file| &file.packs) {
-            if let Some(times) = named.get_mut(number(pack) as usize) {
-                *times += 1;
+        let number = |named: &Named| numbers.get(&named.pack).copied();
+        let mut blobs_of = vec![0_u32; index.pack_count()];
+        for entry in index.iter() {
+            if let Some(blobs) = blobs_of.get_mut(entry.pack as usize) {
+                *blobs += 1;
             }
         }
-        // A pack that several files name must not be left half in one of them.
-        let is_shared = |pack: u32| named.get(pack as usize).is_some_and(|times| *times > 1);
-        let changes = |file: &&File| {
-            file.packs.iter().map(number).any(|pack| plan.is_obsolete(pack) || is_shared(pack))
+        // The largest first, always in the same order: what an earlier run wrote covers what it was written for.
+        let mut files: Vec<&File> = self.files.iter().collect();
+        files.sort_by_key(|file| (Reverse(file.blobs), file.id));
+        let covered = Bits::new(index.pack_count());
+        // A pack that a file names in part must not be left half in it.
+        let is_new = |named: &Named| {
+            number(named).is_some_and(|pack| {
+                let is_whole = blobs_of.get(pack as usize) == Some(&named.blobs);
+                is_whole && !plan.is_obsolete(pack) && !covered.is_set(pack as usize)
+            })
         };
-        let mut rewriting: BTreeSet<Id> = self.files.iter().filter(changes).map(|file| file.id).collect();
-        let small: Vec<Id> =
-            self.files.iter().filter(|file| file.blobs < SMALL_BLOBS).map(|file| file.id).collect();
-        if !rewriting.is_empty() || small.len() > SMALL_FILES_MAX {
-            rewriting.extend(small);
+        let (mut staying, mut going) = (Vec::new(), Vec::new());
+        for file in files {
+            if file.packs.iter().all(is_new) {
+                for pack in file.packs.iter().filter_map(number) {
+                    covered.set(pack as usize);
+                }
+                staying.push(file);
+            } else {
+                going.push(file);
+            }
         }
-        rewriting
+        let mut replaced = Replaced::default();
+        let is_lost = |pack: &u32| !plan.is_obsolete(*pack) && !covered.is_set(*pack as usize);
+        for file in going {
+            replaced.files.insert(file.id);
+            replaced.packs.extend(file.packs.iter().filter_map(number).filter(is_lost));
+        }
+        let small: Vec<&File> = staying.into_iter().filter(|file| file.blobs < SMALL_BLOBS).collect();
+        let writes = !plan.repack.is_empty() || !replaced.packs.is_empty();
+        let small_max = match (writes, replaced.files.is_empty()) {
+            (true, _) => 0,
+            // One alone would only be copied.
+            (false, false) => 1,
+            (false, true) => SMALL_FILES_MAX,
+        };
+        if small.len() > small_max {
+            for file in small {
+                replaced.files.insert(file.id);
+                replaced.packs.extend(file.packs.iter().filter_map(number));
+            }
+        }
+        replaced
     }
+}
+
+/// How many entries the index has of these, which may be listed twice.
+fn distinct(blobs: &[PackedBlob]) -> u32 {
+    if blobs.is_sorted_by(|one, next| one.extent.offset < next.extent.offset) {
+        return blobs.len() as u32;
+    }
+    let entry = |blob: &PackedBlob| {
+        let Extent { offset, length, plain_length } = blob.extent;
+        (offset, blob.id, blob.kind, length, plain_length.unwrap_or_default())
+    };
+    blobs.iter().map(entry).collect::<BTreeSet<_>>().len() as u32
 }
 
 fn numbers(index: &Index) -> HashMap<Id, u32> {
     index.packs().iter().enumerate().map(|(number, id)| (*id, number as u32)).collect()
 }
 
-/// Writes what replaces `rewriting`: its packs that stay, and `new`.
+/// Writes what stands in the place of what is `replaced`, and `new`.
 pub(super) fn write(
     context: &Context<'_>,
     by_pack: &ByPack<'_>,
-    files: &IndexFiles,
-    plan: &Plan,
-    rewriting: &BTreeSet<Id>,
+    replaced: &Replaced,
     new: Vec<IndexPack>,
 ) -> Result<Vec<Id>> {
-    let index = by_pack.index();
-    let numbers = numbers(index);
-    let replaced = files.files.iter().filter(|file| rewriting.contains(&file.id));
-    let staying: BTreeSet<u32> = replaced
-        .flat_map(|file| &file.packs)
-        .filter_map(|pack| numbers.get(pack).copied())
-        .filter(|pack| !plan.is_obsolete(*pack))
-        .collect();
-    let chunks = chunks(&staying, &new, |pack| by_pack.entries(pack).len());
+    let chunks = chunks(&replaced.packs, &new, |pack| by_pack.entries(pack).len());
     in_parallel(&chunks, WRITERS, |chunk| {
         context.may_change()?;
         let mut packs: Vec<IndexPack> =
@@ -150,7 +204,7 @@ pub(super) struct Proof<'a> {
     pub(super) used: &'a Bits,
     pub(super) plan: &'a Plan,
     pub(super) files: &'a IndexFiles,
-    pub(super) rewriting: &'a BTreeSet<Id>,
+    pub(super) replaced: &'a Replaced,
     pub(super) new_packs: &'a [(Id, u64)],
     pub(super) new_indexes: &'a [Id],
 }
@@ -167,9 +221,9 @@ pub(super) fn prove(context: &Context<'_>, proof: &Proof<'_>) -> Result<()> {
         }
     };
     let stays = |pack: &Id| numbers.get(pack).copied().filter(|number| !proof.plan.is_obsolete(*number));
-    for file in proof.files.files.iter().filter(|file| !proof.rewriting.contains(&file.id)) {
-        for pack in file.packs.iter().filter_map(stays).filter_map(|number| index_pack(proof.by_pack, number))
-        {
+    for file in proof.files.files.iter().filter(|file| !proof.replaced.files.contains(&file.id)) {
+        let packs = file.packs.iter().filter_map(|named| stays(&named.pack));
+        for pack in packs.filter_map(|number| index_pack(proof.by_pack, number)) {
             pack.blobs.iter().for_each(find);
         }
     }
@@ -207,7 +261,7 @@ fn unproven(cause: String) -> Error {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
-    use crate::repository::blob::{BlobType, Extent};
+    use crate::repository::blob::BlobType;
 
     #[test]
     fn index_files_are_full_and_name_each_pack_once() {

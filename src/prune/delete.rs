@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Context;
 use crate::backend::FileType;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Id, in_parallel};
 
 /// What S3 deletes with one request.
@@ -20,8 +20,13 @@ const PORTION_MIN: usize = 50;
 pub(super) fn indexes(context: &Context<'_>, ids: &BTreeSet<Id>) -> Result<u64> {
     let ids: Vec<Id> = ids.iter().copied().collect();
     let (deleted, failed) = delete(context, FileType::Index, &ids)?;
-    failed
-        .map_or(Ok(deleted), |error| Err(error.then("No pack was deleted; the next prune finishes the work")))
+    failed.map_or(Ok(deleted), |error| {
+        let next = match error.kind {
+            ErrorKind::Denied => "No pack was deleted; prune with credentials that may delete",
+            _ => "No pack was deleted; the next prune finishes the work",
+        };
+        Err(error.then(next))
+    })
 }
 
 /// Deletes packs, and returns how many. One that cannot be deleted is an error in the end.

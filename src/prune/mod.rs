@@ -197,11 +197,11 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let mut summary = PruneSummary { dry_run: options.dry_run, ..plan.summary.clone() };
     let (bytes, unused_bytes) = (Some(summary.bytes_remaining), Some(summary.bytes_unused_after));
     let surveyed = RepositorySummary { bytes, unused_bytes, ..survey.clone() };
-    let rewriting = files.rewriting(index, plan);
+    let replaced = files.replaced(index, plan);
     if options.dry_run {
         return Ok(summary);
     }
-    if plan.changes_nothing() && rewriting.is_empty() {
+    if plan.changes_nothing() && replaced.files.is_empty() {
         monitor.surveyed(&surveyed);
         return Ok(summary);
     }
@@ -212,14 +212,14 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     let by_pack = index.by_pack();
     let repacked = repack::repack(context, &by_pack, plan, options)?;
     context.phase("writing the index");
-    let written = commit::write(context, &by_pack, files, plan, &rewriting, repacked.unindexed)?;
+    let written = commit::write(context, &by_pack, &replaced, repacked.unindexed)?;
     let new_indexes = [repacked.indexes, written].concat();
     let proof = Proof {
         by_pack: &by_pack,
         used,
         plan,
         files,
-        rewriting: &rewriting,
+        replaced: &replaced,
         new_packs: &repacked.packs,
         new_indexes: &new_indexes,
     };
@@ -231,7 +231,7 @@ fn prune_all(context: &Context<'_>, options: &Options) -> Result<PruneSummary> {
     summary.index_files_written = new_indexes.len() as u64;
     summary.packs_written = repacked.packs.len() as u64;
     context.phase("deleting old index files");
-    summary.index_files_deleted = delete::indexes(context, &rewriting)?;
+    summary.index_files_deleted = delete::indexes(context, &replaced.files)?;
     context.phase("deleting old packs");
     summary.packs_deleted = delete::packs(context, &plan.obsolete(index))?;
     monitor.surveyed(&surveyed);

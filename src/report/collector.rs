@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
-use super::log::blotted;
 use super::run_summary::{
     CheckCounts, Failure, ForgetCounts, Locks, Object, OperationSummary, Outcome, Phase, Retries, RunSummary,
     Traffic,
@@ -19,7 +17,7 @@ use super::run_summary::{
 use super::sink::{clip, printable};
 use super::{
     BackupSummary, CheckSummary, ForgetSummary, InitSummary, Monitor, Operation, Progress, PruneSummary,
-    RepositorySummary, RestoreSummary, VerifySummary, lines, lock,
+    RepositorySummary, RestoreSummary, Secrets, VerifySummary, lines, lock,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -42,8 +40,8 @@ pub struct About {
     pub operations: Vec<&'static str>,
     /// Nothing is to be changed.
     pub dry_run: bool,
-    /// Texts that nothing may hold.
-    pub secrets: Vec<Zeroizing<String>>,
+    /// What nothing may hold.
+    pub secrets: Secrets,
 }
 
 /// What was asked of the stores so far; retries are counted by the collector.
@@ -183,7 +181,7 @@ impl Collector {
     }
 
     fn failure(&self, error: &Error) -> Failure {
-        let clean = |text: &String| blotted(text.clone(), &self.about.secrets);
+        let clean = |text: &String| self.about.secrets.blot(text.clone());
         let error = Error {
             kind: error.kind,
             what: clean(&error.what),
@@ -196,7 +194,7 @@ impl Collector {
 
     /// A text as it is remembered.
     fn kept(&self, text: &str) -> String {
-        clip(&blotted(printable(text), &self.about.secrets), TEXT_BYTES_MAX).to_owned()
+        clip(&self.about.secrets.blot(printable(text)), TEXT_BYTES_MAX).to_owned()
     }
 }
 
@@ -212,7 +210,7 @@ impl Monitor for Collector {
             state.warnings.push(self.kept(text));
         }
         drop(state);
-        self.inner.warn(&blotted(text.to_owned(), &self.about.secrets));
+        self.inner.warn(&self.about.secrets.blot(text.to_owned()));
     }
 
     fn item_failed(&self, during: &str, item: &str, cause: &str) {
@@ -389,7 +387,7 @@ impl Monitor for Collector {
 
     /// The cause may be what a store answered, which may repeat what it was asked with.
     fn failed(&self, error: &Error) {
-        let cause = error.cause.clone().map(|cause| blotted(cause, &self.about.secrets));
+        let cause = error.cause.clone().map(|cause| self.about.secrets.blot(cause));
         self.inner.failed(&Error { cause, ..error.clone() });
     }
 }

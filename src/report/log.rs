@@ -4,8 +4,8 @@
 //! 2026-11-21T08:13:50.666Z  WARN volmover::backend::retry: request failed, trying again path=index/ab12
 //! ```
 //!
-//! Known secrets are blotted out of every line: our own types never print them, but the events of libraries
-//! pass here too. Secrets of fewer than four bytes are left alone, since every other word would be blotted.
+//! Known secrets are blotted out of every line (`secrets.rs`): our own types never print them, but the events of
+//! libraries pass here too.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -15,13 +15,10 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
-use zeroize::Zeroizing;
 
-use super::Monitor;
+use super::{Monitor, Secrets};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-
-const SECRET_BYTES_MIN: usize = 4;
 
 /// What every log line goes through.
 pub struct Log {
@@ -29,8 +26,8 @@ pub struct Log {
     pub monitor: Arc<dyn Monitor>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Texts that no line may hold: passwords and keys.
-    pub secrets: Vec<Zeroizing<String>>,
+    /// What no line may hold.
+    pub secrets: Secrets,
 }
 
 /// Starts the log for the whole process, with a filter such as `info` or `debug,hyper=warn`.
@@ -62,18 +59,8 @@ impl Log {
         event.record(&mut fields);
         let (time, level) = (self.clock.now(), metadata.level());
         let Fields { message, rest } = fields;
-        blotted(format!("{time:.3} {level:>5} {}: {message}{rest}", metadata.target()), &self.secrets)
+        self.secrets.blot(format!("{time:.3} {level:>5} {}: {message}{rest}", metadata.target()))
     }
-}
-
-/// The text with every secret blotted out that is long enough.
-pub(super) fn blotted(mut text: String, secrets: &[Zeroizing<String>]) -> String {
-    for secret in secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
-        if text.contains(secret.as_str()) {
-            text = text.replace(secret.as_str(), "***");
-        }
-    }
-    text
 }
 
 impl<S: Subscriber> Layer<S> for Log {
@@ -114,12 +101,14 @@ mod tests {
     use super::super::run::HandClock;
     use super::super::{Sinks, TextMonitor};
     use super::*;
+    use zeroize::Zeroizing;
 
     fn logged(filter: &str, act: impl FnOnce()) -> String {
         let (sinks, out, err) = Sinks::captured();
         let clock: Arc<dyn Clock> = Arc::new(HandClock::default());
         let monitor = Arc::new(TextMonitor::new(sinks, Arc::clone(&clock), None));
-        let secrets = ["geheim", "abc"].map(|secret| Zeroizing::new(secret.to_owned())).to_vec();
+        let secrets =
+            Secrets::of(["geheim", "abc"].map(|secret| Zeroizing::new(secret.to_owned())).into_iter());
         let log = Log { monitor, clock, secrets };
         tracing::subscriber::with_default(subscriber(parse(filter).unwrap(), log), act);
         assert_eq!(out.text(), "");

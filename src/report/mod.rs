@@ -22,6 +22,7 @@ pub mod progress;
 pub mod record;
 mod run;
 pub mod run_summary;
+pub mod secrets;
 pub mod sink;
 pub mod summary;
 pub mod table;
@@ -34,6 +35,7 @@ pub use json::JsonMonitor;
 pub use progress::ProgressMonitor;
 pub use record::{RecordingMonitor, SilentMonitor};
 pub use run_summary::RunSummary;
+pub use secrets::Secrets;
 pub use sink::Sinks;
 pub use summary::{
     BackupSummary, CheckSummary, ForgetSummary, IdentitySummary, InitSummary, PruneSummary,

@@ -214,7 +214,7 @@ pub struct Locks {
     pub stale: u64,
 }
 
-/// What was asked of a store.
+/// What was asked of a store, and of the cache before it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Traffic {
     /// Requests by kind and outcome, failed attempts among them.
@@ -227,6 +227,21 @@ pub struct Traffic {
     pub uploaded_bytes: u64,
     /// Bytes of files read.
     pub downloaded_bytes: u64,
+    /// What the cache did; none where nobody asked it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheFigures>,
+}
+
+/// What the sealed cache of a repository did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct CacheFigures {
+    /// Reads that it answered.
+    pub hits: u64,
+    /// Reads that it did not.
+    pub misses: u64,
+    /// Bytes that it holds of this repository; `None` where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// Requests of one kind and outcome.
@@ -319,7 +334,17 @@ impl Traffic {
             retries: retries.filter(|retries| retries.count > 0).collect(),
             uploaded_bytes: self.uploaded_bytes.saturating_sub(before.uploaded_bytes),
             downloaded_bytes: self.downloaded_bytes.saturating_sub(before.downloaded_bytes),
+            cache: self.cache.and_then(|cache| cache.since(before.cache.unwrap_or_default())),
         }
+    }
+}
+
+impl CacheFigures {
+    /// What came after `before`; none when that is nothing.
+    fn since(self, before: Self) -> Option<Self> {
+        let hits = self.hits.saturating_sub(before.hits);
+        let misses = self.misses.saturating_sub(before.misses);
+        (hits + misses > 0).then_some(Self { hits, misses, ..self })
     }
 }
 
@@ -452,6 +477,7 @@ pub(crate) mod testing {
                 retries: vec![Retries { request: "write", count: 1 }],
                 uploaded_bytes: 3300,
                 downloaded_bytes: 100,
+                cache: Some(CacheFigures { hits: 6, misses: 2, bytes: Some(4000) }),
             },
             peak_memory_bytes: 64 << 20,
             cpu_seconds: 0.5,

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use super::Id;
 use super::index::{Index, IndexPack};
 use crate::random::{Random, random_array};
+use crate::report::run_summary::CacheFigures;
 
 mod forms;
 mod room;
@@ -78,17 +79,6 @@ pub struct CachePlace {
     pub bytes_max: u64,
 }
 
-/// What the cache did in this run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CacheFigures {
-    /// Reads that it answered.
-    pub hits: u64,
-    /// Reads that it did not.
-    pub misses: u64,
-    /// What it holds of this repository, in bytes.
-    pub bytes: u64,
-}
-
 /// The cache of one repository.
 pub struct Cache {
     place: CachePlace,
@@ -136,7 +126,7 @@ impl Cache {
         CacheFigures {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            bytes: self.used.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_default(),
+            bytes: *self.used.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -260,7 +250,7 @@ impl Cache {
     /// Whether so many bytes more stay within the limit, when the caches of other repositories may go.
     fn has_room(&self, bytes: u64) -> bool {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = *used.get_or_insert_with(|| room::files(&self.own).iter().map(|file| file.bytes).sum());
+        let own = *used.get_or_insert_with(|| room::bytes(&self.own));
         if own.saturating_add(bytes) > self.place.bytes_max {
             return false;
         }
@@ -270,7 +260,7 @@ impl Cache {
         let all = self.place.folder.join(FOLDER);
         loop {
             let others: u64 =
-                room::others(&all, &self.own).iter().map(|other| room::folder_bytes(&other.path)).sum();
+                room::others(&all, &self.own).iter().map(|other| room::bytes(&other.path)).sum();
             if own + others + bytes <= self.place.bytes_max {
                 return true;
             }

@@ -100,8 +100,8 @@ impl Repository {
 
     /// The cache, if there is one.
     #[must_use]
-    pub fn cache(&self) -> Option<&Cache> {
-        self.cache.as_deref()
+    pub fn cache(&self) -> Option<&Arc<Cache>> {
+        self.cache.as_ref()
     }
 
     /// Where it is stored.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use volmover::config::operation::Operation;
 
 use crate::recorded;
@@ -38,6 +39,9 @@ const OF_THE_FLEETS: [(&str, &str, &str); 19] = [
     ("KopiaServerDown", "critical", "5m"),
     ("VolsyncMoverJobFailed", "warning", "5m"),
 ];
+
+/// Where the links of alerts lead, unless somebody says otherwise.
+const RUNBOOK: &str = "https://git.example.org/volmover/deploy/RUNBOOK.md";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/alerts")
@@ -236,7 +240,7 @@ fn alerts_say_what_to_do() {
     let anchors: BTreeSet<String> = runbook.lines().filter_map(anchor).collect();
     for (name, alert) in alerts() {
         let link = at(&alert, "/annotations/runbook_url");
-        let section = link.strip_prefix("https://git.example.org/volmover/deploy/RUNBOOK.md#");
+        let section = link.strip_prefix(RUNBOOK).and_then(|section| section.strip_prefix('#'));
         assert!(section.is_some_and(|section| anchors.contains(section)), "{name}: no section {link}");
         assert!(!at(&alert, "/annotations/summary").is_empty());
         let description = at(&alert, "/annotations/description");
@@ -246,6 +250,25 @@ fn alerts_say_what_to_do() {
             runnable(&name, command);
         }
     }
+}
+
+/// Who says in one annotation where the runbook is finds every link there, and nothing else is changed. The patch is
+/// made as Flux makes it.
+#[test]
+fn one_annotation_moves_every_link() {
+    let Some(kustomize) = peer("kustomize") else { return };
+    let folder = TempDir::new().unwrap();
+    let rule = text("prometheus/prometheusrule.yaml");
+    let patch = "patches:\n  - patch: |\n      apiVersion: monitoring.coreos.com/v1\n      kind: PrometheusRule\n      \
+                 metadata: {name: volmover, annotations: {runbook: 'https://wiki.example.com/backups'}}\n";
+    let kustomization = format!("{}{patch}", text("prometheus/kustomization.yaml"));
+    std::fs::write(folder.path().join("prometheusrule.yaml"), &rule).unwrap();
+    std::fs::write(folder.path().join("kustomization.yaml"), kustomization).unwrap();
+    let output = Command::new(kustomize).arg("build").arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let built = documents(&String::from_utf8(output.stdout).unwrap());
+    assert!(rule.matches(RUNBOOK).count() > 20);
+    assert_eq!(built, documents(&rule.replace(RUNBOOK, "https://wiki.example.com/backups")));
 }
 
 #[track_caller]

@@ -18,7 +18,7 @@ use super::support::children::wait_until;
 use super::support::peer;
 
 /// Every name that is promised.
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 32] = [
     "mover_last_run_timestamp_seconds",
     "mover_last_success_timestamp_seconds",
     "mover_last_run_success",
@@ -38,6 +38,7 @@ const NAMES: [&str; 31] = [
     "mover_locks",
     "mover_store_requests_total",
     "mover_store_retries_total",
+    "mover_cache_requests_total",
     "mover_cache_bytes",
     "mover_peak_memory_bytes",
     "mover_verify_last_success_timestamp_seconds",
@@ -134,6 +135,45 @@ fn every_promised_name_is_told() {
     assert_eq!(told, NAMES.len(), "a name is told that is not promised:\n{text}");
     let restored = value(&text, "mover_restore_bytes", &[r#"role="destination""#]);
     assert_eq!(restored, value(&text, "mover_snapshot_bytes", BACKUP), "{text}");
+}
+
+#[test]
+fn what_the_cache_did_is_told_by_whoever_asked_it() {
+    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let [file, report, cache] = ["app.prom", "report", "cache"].map(|name| place.path().join(name));
+    let call = |operations: &str| {
+        let call = named(repo.call(operations)).with("DATA_DIR", source.path());
+        call.with("RESTIC_CACHE_DIR", &cache)
+            .with("MOVER_METRICS_FILE", &file)
+            .with("MOVER_REPORT_FILE", &report)
+    };
+    call("backup").ok();
+    fs::write(source.path().join("new"), "new").unwrap();
+    call("backup check").ok();
+    let told: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    let of = |place: usize| told["operations"][place]["traffic"]["cache"].clone();
+    let (backup, text) = (of(0), fs::read_to_string(&file).unwrap());
+    let sealed = fs::read_dir(cache.join("volmover")).unwrap().flatten().find(|entry| entry.path().is_dir());
+    let held: u64 = fs::read_dir(sealed.unwrap().path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(backup["hits"].as_u64() > Some(0), "a warm cache answers nothing: {told}");
+    assert_eq!(backup["bytes"], held);
+    assert_eq!(of(1), Value::Null, "check reads what is stored");
+    assert_eq!(
+        (&told["traffic"]["cache"]["hits"], &told["traffic"]["cache"]["bytes"]),
+        (&backup["hits"], &held.into())
+    );
+    for (outcome, field) in [("hit", "hits"), ("miss", "misses")] {
+        let labels = [format!(r#"outcome="{outcome}""#), r#"operation="backup""#.to_owned()];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        assert_eq!(value(&text, "mover_cache_requests_total", &labels), backup[field].as_f64(), "{text}");
+    }
+    assert!(!text.contains(
+        r#"mover_cache_requests_total{obj_name="app",obj_namespace="ns",role="source",operation="check""#
+    ));
+    lint(&text);
 }
 
 #[test]

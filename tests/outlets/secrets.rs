@@ -102,3 +102,30 @@ fn a_store_that_repeats_a_secret_is_not_repeated() {
     let told: Value = serde_json::from_str(&report).unwrap();
     assert!(told["error"]["cause"].as_str().unwrap().contains("AccessDenied"), "{told}");
 }
+
+/// A host that has the key's id in it stays readable; the id alone is not, and the secret key nowhere.
+#[test]
+fn a_store_that_is_called_like_its_user_keeps_its_name() {
+    let source = source();
+    let store = Stub::start(|_| {
+        let message = "minio.minio.svc:9000 does not know minio with Gehe1m/secret";
+        answer(
+            "403 Forbidden",
+            &format!("<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>"),
+        )
+    });
+    let call = Call::on("backup", "s3:http://minio.minio.svc:9000/backups")
+        .with("AWS_ACCESS_KEY_ID", "minio")
+        .with("AWS_SECRET_ACCESS_KEY", "Gehe1m/secret")
+        .with("DATA_DIR", source.path());
+    let open = Open::of(&call, "json");
+    // The proxy answers for a host that does not exist.
+    let open = Open { call: open.call.clone().with("HTTP_PROXY", store.url()), ..open };
+    open.run(23);
+    let report = fs::read_to_string(open.place.path().join("report")).unwrap();
+    let told: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(told["repository"], "s3:http://minio.minio.svc:9000/backups");
+    let error = |part: &str| told["error"][part].as_str().unwrap().to_owned();
+    assert!(error("place").contains("http://minio.minio.svc:9000/backups"), "{told}");
+    assert!(error("cause").contains("minio.minio.svc:9000 does not know *** with ***"), "{told}");
+}

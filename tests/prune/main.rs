@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 #![allow(unreachable_pub, reason = "modules of one binary")]
 
+mod append_only;
 mod crash;
 mod forgets;
 mod lists;

@@ -3,9 +3,10 @@
 
 use super::super::SilentMonitor;
 use super::super::run::HandClock;
-use super::super::run_summary::Requests;
+use super::super::run_summary::{CacheFigures, Requests};
 use super::*;
 use crate::error::ErrorKind;
+use zeroize::Zeroizing;
 
 /// A run of two operations; its store was asked once for each second that passed.
 fn run() -> (Arc<Collector>, Arc<HandClock>) {
@@ -15,13 +16,15 @@ fn run() -> (Arc<Collector>, Arc<HandClock>) {
         repository: None,
         operations: vec!["backup", "prune"],
         dry_run: false,
-        secrets: vec![Zeroizing::new("Gehe1m-secret".to_owned())],
+        secrets: Secrets::of(std::iter::once(Zeroizing::new("Gehe1m-secret".to_owned()))),
     };
     let asked = Arc::clone(&clock);
     let meter = move || {
         let count = asked.elapsed().as_secs();
         let requests = vec![Requests { request: "read", outcome: "ok", count }];
-        Traffic { requests, downloaded_bytes: 10 * count, ..Traffic::default() }
+        // The cache is asked within the first ten seconds.
+        let cache = Some(CacheFigures { hits: count.min(10), misses: 2, bytes: Some(100) });
+        Traffic { requests, downloaded_bytes: 10 * count, cache, ..Traffic::default() }
     };
     let inner = Arc::new(SilentMonitor::default());
     (Collector::new(inner, Arc::<HandClock>::clone(&clock), about, Box::new(meter)), clock)
@@ -75,6 +78,8 @@ fn operations_have_their_own_seconds_phases_and_requests() {
     assert_eq!(backup.locks, Some(Locks { live: 2, stale: 1 }));
     assert_eq!((prune.outcome, prune.traffic.downloaded_bytes), (Outcome::Skipped, 50));
     assert_eq!(summary.traffic.requests_total(), 17);
+    let asked = CacheFigures { hits: 9, misses: 0, bytes: Some(100) };
+    assert_eq!((backup.traffic.cache, prune.traffic.cache), (Some(asked), None));
 }
 
 #[test]
@@ -130,7 +135,7 @@ fn who_does_an_operation_twice_is_told_twice() {
         repository: None,
         operations: vec!["check", "check"],
         dry_run: false,
-        secrets: Vec::new(),
+        secrets: Secrets::default(),
     };
     let inner = Arc::new(SilentMonitor::default());
     let run = Collector::new(inner, Arc::<HandClock>::clone(&clock), about, Box::new(Traffic::default));

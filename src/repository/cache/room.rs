@@ -47,15 +47,9 @@ pub(super) fn others(all: &Path, own: &Path) -> Vec<CacheFolder> {
     folders(all, |path, _| path != own)
 }
 
-/// Bytes of the files of a folder and of the folders in it.
-pub(super) fn folder_bytes(folder: &Path) -> u64 {
-    listed(folder)
-        .map(
-            |(name, metadata)| {
-                if metadata.is_dir() { folder_bytes(&folder.join(name)) } else { metadata.len() }
-            },
-        )
-        .sum()
+/// Bytes of the cache of a repository, which has no folders in it.
+pub(super) fn bytes(cache: &Path) -> u64 {
+    files(cache).iter().map(|file| file.bytes).sum()
 }
 
 /// Removes one cache of `folder` that is not `own`, restic's first; `false` when there is none left.
