@@ -32,8 +32,7 @@ fn repository() -> Repo {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("file"), name.repeat(200)).unwrap();
     }
-    let deep = source.path().join("d".repeat(250)).join("e".repeat(250)).join("</td><td><script>x");
-    fs::create_dir_all(deep.parent().unwrap().parent().unwrap()).unwrap();
+    fs::create_dir_all(source.path().join("d".repeat(250)).join("e".repeat(250))).unwrap();
     repo.call("backup").with("DATA_DIR", source.path()).ok();
     let (_, first) = repo.mover().repository.snapshots().unwrap().remove(0);
     for (number, text) in

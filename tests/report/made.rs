@@ -9,7 +9,7 @@ use volmover::backend::FileType;
 use volmover::repository::Id;
 use volmover::repository::snapshot::Snapshot;
 
-use crate::call::Repo;
+use crate::call::{Call, Repo};
 use crate::support::source::random_bytes;
 
 pub const HOUR: i64 = 3600;
@@ -83,23 +83,30 @@ pub fn fleet() -> Repo {
     repo
 }
 
+fn call(repo: &Repo, variables: &[(&str, &str)]) -> Call {
+    variables.iter().fold(repo.call("report"), |call, (name, value)| call.with(name, value))
+}
+
 /// What `report` says as JSON, with these variables besides.
 #[track_caller]
 pub fn report(repo: &Repo, variables: &[(&str, &str)]) -> Value {
-    let call = variables.iter().fold(repo.call("report"), |call, (name, value)| call.with(name, value));
-    let out = call.with("MOVER_JSON", "1").ok();
-    let first = out.lines().next().unwrap();
+    let out = call(repo, variables).with("MOVER_JSON", "1").ok();
     assert_eq!(out.lines().count(), 1, "{out}");
-    serde_json::from_str(first).unwrap()
+    serde_json::from_str(&out).unwrap()
 }
 
 /// The page that `report` writes, with these variables besides.
 #[track_caller]
 pub fn page(repo: &Repo, variables: &[(&str, &str)]) -> String {
+    page_of(&call(repo, variables))
+}
+
+/// The page that a call writes.
+#[track_caller]
+pub fn page_of(call: &Call) -> String {
     let place = TempDir::new().unwrap();
     let file = place.path().join("report.html");
-    let call = variables.iter().fold(repo.call("report"), |call, (name, value)| call.with(name, value));
-    let out = call.with("MOVER_REPORT_HTML", &file).ok();
+    let out = call.clone().with("MOVER_REPORT_HTML", &file).ok();
     assert!(out.ends_with(&format!("wrote the report to {}\n", file.display())), "{out}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "nothing is left beside it");
     fs::read_to_string(file).unwrap()

@@ -171,7 +171,7 @@ impl Rules<'_> {
             |one| {
                 let (age, rhythm) = (self.age(one)?, one.rhythm_seconds?);
                 let is_late = age > rhythm.saturating_mul(OVERDUE_INTERVALS) + OVERDUE_SECONDS;
-                is_late.then(|| format!("{} ago, every {} before", ago(age), ago(rhythm)))
+                is_late.then(|| format!("{} ago, {} before", ago(age), every(rhythm)))
             },
         );
         self.each(
@@ -307,15 +307,23 @@ impl Rules<'_> {
     }
 }
 
-/// A span of time in its largest unit.
+/// A span of time in its largest unit that is not too coarse.
 pub(super) fn ago(seconds: i64) -> String {
     let units = [(365 * DAY_SECONDS, "year"), (DAY_SECONDS, "day"), (3600, "hour"), (60, "minute")];
-    let unit = units.into_iter().find(|(length, _)| seconds >= 2 * length);
-    let (length, name) = unit.unwrap_or((1, "second"));
+    let fits = |(length, _): &(i64, &str)| {
+        seconds >= 2 * length || (*length..length + length / 12).contains(&seconds)
+    };
+    let (length, name) = units.into_iter().find(fits).unwrap_or((1, "second"));
     match seconds / length {
         1 => format!("1 {name}"),
         count => format!("{count} {name}s"),
     }
+}
+
+/// How often something comes.
+pub(super) fn every(seconds: i64) -> String {
+    let span = ago(seconds);
+    format!("every {}", span.strip_prefix("1 ").unwrap_or(&span))
 }
 
 #[cfg(test)]
@@ -327,14 +335,17 @@ mod tests {
         for (seconds, text) in [
             (0, "0 seconds"),
             (1, "1 second"),
-            (119, "119 seconds"),
+            (60, "1 minute"),
+            (90, "90 seconds"),
             (120, "2 minutes"),
-            (86_400, "24 hours"),
+            (86_400, "1 day"),
+            (30 * 3600, "30 hours"),
             (2 * 86_400, "2 days"),
             (729 * 86_400, "729 days"),
             (800 * 86_400, "2 years"),
         ] {
             assert_eq!(ago(seconds), text);
         }
+        assert_eq!((every(3700), every(7 * 86_400)), ("every hour".to_owned(), "every 7 days".to_owned()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::advice::ago;
+use super::super::advice::every;
 use super::super::{Dated, Fate, Folder, Folders, Identity, RepositoryReport};
 use super::calendar::{self, Mark};
 use super::space::recorded_bars;
@@ -68,7 +68,7 @@ fn row(html: &mut Html, report: &RepositoryReport, place: usize, identity: &Iden
 }
 
 fn rhythm(identity: &Identity) -> String {
-    identity.rhythm_seconds.map_or_else(|| "–".to_owned(), |seconds| format!("every {}", ago(seconds)))
+    identity.rhythm_seconds.map_or_else(|| "–".to_owned(), every)
 }
 
 fn newest<'a>(report: &'a RepositoryReport, identity: &Identity) -> Option<&'a SnapshotStats> {
