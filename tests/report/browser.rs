@@ -18,7 +18,7 @@ use crate::support::peer;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A browser with one page.
-pub struct Browser {
+pub(super) struct Browser {
     _process: Running,
     to: File,
     from: Receiver<Value>,
@@ -30,7 +30,7 @@ pub struct Browser {
 
 impl Browser {
     /// `None` where there is no Chromium and none is required.
-    pub fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let program = peer("chromium")?;
         let place = TempDir::new().unwrap();
         let [to, from] = ["to", "from"].map(|name| {
@@ -67,7 +67,7 @@ impl Browser {
 
     /// Asks, and waits for the answer.
     #[track_caller]
-    pub fn ask(&mut self, method: &str, parameters: Value) -> Value {
+    pub(super) fn ask(&mut self, method: &str, parameters: Value) -> Value {
         self.asked += 1;
         let mut message = json!({"id": self.asked, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -86,7 +86,7 @@ impl Browser {
 
     /// Opens a page from a file, and waits until it is there.
     #[track_caller]
-    pub fn open(&mut self, page: &str) {
+    pub(super) fn open(&mut self, page: &str) {
         let file = self.place.path().join("page.html");
         std::fs::write(&file, page).unwrap();
         self.events.clear();
@@ -98,7 +98,7 @@ impl Browser {
     }
 
     /// The screen: its width, whether it is dark, and what it is: `screen` or `print`.
-    pub fn look(&mut self, width: u32, scheme: &str, medium: &str) {
+    pub(super) fn look(&mut self, width: u32, scheme: &str, medium: &str) {
         let (scale, mobile) = (1, width < 600);
         let screen = json!({"width": width, "height": 900, "deviceScaleFactor": scale, "mobile": mobile});
         self.ask("Emulation.setDeviceMetricsOverride", screen);
@@ -108,14 +108,14 @@ impl Browser {
 
     /// The value of an expression of the page.
     #[track_caller]
-    pub fn evaluate(&mut self, expression: &str) -> Value {
+    pub(super) fn evaluate(&mut self, expression: &str) -> Value {
         let answer = self.ask("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}));
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].clone()
     }
 
     /// The page as a picture, from top to end.
-    pub fn picture(&mut self) -> Vec<u8> {
+    pub(super) fn picture(&mut self) -> Vec<u8> {
         let whole = json!({"format": "png", "captureBeyondViewport": true});
         let answer = self.ask("Page.captureScreenshot", whole);
         use base64::Engine;
@@ -124,13 +124,13 @@ impl Browser {
 
     /// The page asked for nothing but itself, and nothing was said about it.
     #[track_caller]
-    pub fn assert_quiet(&mut self) {
+    pub(super) fn assert_quiet(&mut self) {
         // Whatever comes late.
         self.evaluate("1");
         while let Ok(event) = self.from.recv_timeout(Duration::from_millis(100)) {
             self.events.push(event);
         }
-        let of = |method: &str| self.events.iter().filter(move |event| event["method"] == method);
+        let of = |method: &'static str| self.events.iter().filter(move |event| event["method"] == method);
         let asked: Vec<&str> = of("Network.requestWillBeSent")
             .map(|event| event["params"]["request"]["url"].as_str().unwrap())
             .collect();

@@ -66,7 +66,7 @@ fn a_run_that_fails_leaves_the_older_report() {
     let file = older(&place);
     let copy = fixture::copy("restic-0.19");
     let call = on_fixture(copy.path()).with("MOVER_REPORT_HTML", &file);
-    call.clone().with("RESTIC_PASSWORD", "wrong").fails(12, "Fatal: ");
+    call.clone().with("RESTIC_PASSWORD", "Gehe1m, but another").fails(12, "Fatal: ");
     call.clone().with("RESTIC_REPOSITORY", place.path().join("no")).fails(10, "Fatal: ");
     call.clone().with("FORGET_OPTIONS", "--keep-daily few").fails(2, "Fatal: ");
     fixture::damage(copy.path(), "restic-0.19", Part::Snapshot, Damage::Flipped);

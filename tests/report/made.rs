@@ -12,20 +12,20 @@ use volmover::repository::snapshot::Snapshot;
 use crate::call::{Call, Repo};
 use crate::support::source::random_bytes;
 
-pub const HOUR: i64 = 3600;
-pub const DAY: i64 = 24 * HOUR;
+pub(super) const HOUR: i64 = 3600;
+pub(super) const DAY: i64 = 24 * HOUR;
 
 /// Whose snapshots, how far apart, and how long ago the newest was made, in seconds.
-pub struct Series {
-    pub host: &'static str,
-    pub path: &'static str,
-    pub count: usize,
-    pub apart: i64,
-    pub ago: i64,
+pub(super) struct Series {
+    pub(super) host: &'static str,
+    pub(super) path: &'static str,
+    pub(super) count: usize,
+    pub(super) apart: i64,
+    pub(super) ago: i64,
 }
 
 /// Snapshots of one folder, whose content grows with each of them.
-pub fn series(repo: &Repo, series: &Series) {
+pub(super) fn series(repo: &Repo, series: &Series) {
     let mover = repo.mover();
     let folder = TempDir::new().unwrap();
     let states = series.count.min(24);
@@ -47,7 +47,7 @@ pub fn series(repo: &Repo, series: &Series) {
 }
 
 /// Writes a snapshot down.
-pub fn write(repo: &Repo, snapshot: Snapshot) {
+pub(super) fn write(repo: &Repo, snapshot: Snapshot) {
     repo.mover().repository.write_unpacked(FileType::Snapshot, &snapshot.encode()).unwrap();
 }
 
@@ -63,7 +63,7 @@ fn grow(root: &Path, host: &str, state: u64) {
 }
 
 /// A small fleet: hourly, daily and weekly backups, one that stopped, one that is new.
-pub fn fleet() -> Repo {
+pub(super) fn fleet() -> Repo {
     let repo = Repo::new();
     for one in [
         Series { host: "grafana.observability", path: "/data", count: 60, apart: DAY, ago: 3 * HOUR },
@@ -89,7 +89,7 @@ fn call(repo: &Repo, variables: &[(&str, &str)]) -> Call {
 
 /// What `report` says as JSON, with these variables besides.
 #[track_caller]
-pub fn report(repo: &Repo, variables: &[(&str, &str)]) -> Value {
+pub(super) fn report(repo: &Repo, variables: &[(&str, &str)]) -> Value {
     let out = call(repo, variables).with("MOVER_JSON", "1").ok();
     assert_eq!(out.lines().count(), 1, "{out}");
     serde_json::from_str(&out).unwrap()
@@ -97,13 +97,13 @@ pub fn report(repo: &Repo, variables: &[(&str, &str)]) -> Value {
 
 /// The page that `report` writes, with these variables besides.
 #[track_caller]
-pub fn page(repo: &Repo, variables: &[(&str, &str)]) -> String {
+pub(super) fn page(repo: &Repo, variables: &[(&str, &str)]) -> String {
     page_of(&call(repo, variables))
 }
 
 /// The page that a call writes.
 #[track_caller]
-pub fn page_of(call: &Call) -> String {
+pub(super) fn page_of(call: &Call) -> String {
     let place = TempDir::new().unwrap();
     let file = place.path().join("report.html");
     let out = call.clone().with("MOVER_REPORT_HTML", &file).ok();
@@ -113,6 +113,6 @@ pub fn page_of(call: &Call) -> String {
 }
 
 /// The rules of the advice that a report gives.
-pub fn rules(report: &Value) -> Vec<&str> {
+pub(super) fn rules(report: &Value) -> Vec<&str> {
     report["advice"].as_array().unwrap().iter().map(|advice| advice["rule"].as_str().unwrap()).collect()
 }

@@ -31,7 +31,7 @@ fn on_every_screen_it_fits_and_asks_for_nothing() {
             browser.look(width, scheme, "screen");
             browser.open(&page);
             let inner = browser.evaluate("innerWidth").as_u64().unwrap();
-            assert_eq!(inner, width.into());
+            assert_eq!(inner, u64::from(width));
             let scrolled = browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap();
             assert!(scrolled <= inner, "{scheme}, {width}: {scrolled}");
             // Nothing is cut off at the edge either.

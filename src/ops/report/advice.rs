@@ -142,7 +142,8 @@ impl Rules<'_> {
     }
 
     fn identities(&mut self) {
-        if self.report.identities.is_empty() {
+        let report = self.report;
+        if report.identities.is_empty() {
             let next = "Run backup, or look whether this is the right repository.";
             self.say(Urgency::Act, "no-snapshots", "There is no snapshot.".to_owned(), next);
         }
@@ -152,7 +153,7 @@ impl Rules<'_> {
             "The newest snapshot holds no file's content",
             "See whether the volume was mounted; older snapshots are there as long as the policy keeps them.",
             |one| {
-                let newest = self.newest(one)?;
+                let newest = report.newest(one)?;
                 (newest.restore_bytes == 0).then(String::new)
             },
         );
@@ -161,7 +162,7 @@ impl Rules<'_> {
             "shrunk",
             "The newest snapshot is much smaller than the one before",
             "See whether that was meant before the policy drops the older ones; MOVER_MAX_SHRINK warns in time.",
-            |one| self.shrunk(one),
+            |one| report.shrunk(one),
         );
         self.each(
             Urgency::Act,
@@ -169,7 +170,7 @@ impl Rules<'_> {
             "Backups stopped coming, by their own rhythm",
             "See whether the job still runs, and why it fails.",
             |one| {
-                let (age, rhythm) = (self.age(one)?, one.rhythm_seconds?);
+                let (age, rhythm) = (report.age(one)?, one.rhythm_seconds?);
                 let is_late = age > rhythm.saturating_mul(OVERDUE_INTERVALS) + OVERDUE_SECONDS;
                 is_late.then(|| format!("{} ago, {} before", ago(age), every(rhythm)))
             },
@@ -179,7 +180,9 @@ impl Rules<'_> {
             "future",
             "The newest snapshot is of the future",
             "Set the clock of the machine that made it: policies count from the newest snapshot.",
-            |one| self.age(one).filter(|age| *age < -AHEAD_SECONDS).map(|age| format!("{} ahead", ago(-age))),
+            |one| {
+                report.age(one).filter(|age| *age < -AHEAD_SECONDS).map(|age| format!("{} ahead", ago(-age)))
+            },
         );
         self.each(
             Urgency::Act,
@@ -187,7 +190,7 @@ impl Rules<'_> {
             "The newest snapshot lacks what could not be read",
             "See the warnings of that backup.",
             |one| {
-                let tags = &self.newest(one)?.snapshot.tags;
+                let tags = &report.newest(one)?.snapshot.tags;
                 tags.iter().any(|tag| tag == PARTIAL_TAG).then(String::new)
             },
         );
@@ -217,33 +220,6 @@ impl Rules<'_> {
         };
         let what = format!("{what}: {}{more}.", shown.join("; "));
         self.found.push(Advice { urgency, rule, what, next: next.to_owned() });
-    }
-
-    fn newest(&self, identity: &Identity) -> Option<&SnapshotStats> {
-        self.report.stats.snapshots.get(identity.snapshots.last()?.place)
-    }
-
-    /// Seconds since the newest snapshot.
-    fn age(&self, identity: &Identity) -> Option<i64> {
-        let (seconds, _) = self.newest(identity)?.snapshot.time.instant();
-        Some(self.report.time.as_second().saturating_sub(seconds))
-    }
-
-    fn shrunk(&self, identity: &Identity) -> Option<String> {
-        let before = identity.snapshots.iter().rev().nth(1)?;
-        let (new, old) = (self.newest(identity)?, self.report.stats.snapshots.get(before.place)?);
-        let fewer = |new: u64, old: u64| new < old / SHRUNK_SHARE;
-        let (new_bytes, old_bytes) = (new.restore_bytes, old.restore_bytes);
-        let shrunk = fewer(new_bytes, old_bytes) || fewer(new.entries, old.entries);
-        (shrunk && new_bytes > 0).then(|| {
-            format!(
-                "{} in {} entries after {} in {}",
-                bytes(new_bytes),
-                new.entries,
-                bytes(old_bytes),
-                old.entries
-            )
-        })
     }
 
     fn space(&mut self, unused_max: UnusedMax) {
@@ -304,6 +280,35 @@ impl Rules<'_> {
                 Some(_) => {}
             }
         }
+    }
+}
+
+impl RepositoryReport {
+    fn newest(&self, identity: &Identity) -> Option<&SnapshotStats> {
+        self.stats.snapshots.get(identity.snapshots.last()?.place)
+    }
+
+    /// Seconds since the newest snapshot.
+    fn age(&self, identity: &Identity) -> Option<i64> {
+        let (seconds, _) = self.newest(identity)?.snapshot.time.instant();
+        Some(self.time.as_second().saturating_sub(seconds))
+    }
+
+    fn shrunk(&self, identity: &Identity) -> Option<String> {
+        let before = identity.snapshots.iter().rev().nth(1)?;
+        let (new, old) = (self.newest(identity)?, self.stats.snapshots.get(before.place)?);
+        let fewer = |new: u64, old: u64| new < old / SHRUNK_SHARE;
+        let (new_bytes, old_bytes) = (new.restore_bytes, old.restore_bytes);
+        let shrunk = fewer(new_bytes, old_bytes) || fewer(new.entries, old.entries);
+        (shrunk && new_bytes > 0).then(|| {
+            format!(
+                "{} in {} entries after {} in {}",
+                bytes(new_bytes),
+                new.entries,
+                bytes(old_bytes),
+                old.entries
+            )
+        })
     }
 }
 
