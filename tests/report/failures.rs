@@ -50,14 +50,14 @@ fn a_pack_of_data_that_is_missing_is_told() {
     let copy = fixture::copy("restic-0.19");
     fixture::damage(copy.path(), "restic-0.19", Part::DataPack, Damage::Absent);
     let out = on_fixture(copy.path()).ok();
-    assert!(out.contains("act: 1 packs that the index names are not in the store."), "{out}");
+    assert!(out.contains("act: Packs that the index names and the store does not have: 1."), "{out}");
 }
 
 #[test]
 fn a_pack_that_no_index_names_is_told() {
     let copy = fixture::copy("unreferenced-pack");
     let out = on_fixture(copy.path()).ok();
-    assert!(out.contains(" are in no index"), "{out}");
+    assert!(out.contains("Packs in no index: 1 ("), "{out}");
 }
 
 #[test]
@@ -126,6 +126,6 @@ fn locks_of_others_are_told_and_stale_ones_go() {
         rustix::fs::utimensat(CWD, lock.unwrap().path(), &times, AtFlags::empty()).unwrap();
     }
     let out = on_fixture(stale.path()).with("MOVER_LOCK_WAIT", format!("{}s", Duration::ZERO.as_secs())).ok();
-    assert!(out.contains("1 stale locks were there, and were removed."), "{out}");
+    assert!(out.contains("Stale locks that were there and were removed: 1."), "{out}");
     assert_eq!(fs::read_dir(stale.path().join("locks")).unwrap().count(), 0);
 }

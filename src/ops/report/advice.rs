@@ -79,7 +79,7 @@ impl Rules<'_> {
         let report = self.report;
         if report.damage.faults > 0 {
             let what = format!(
-                "{} trees or blobs that snapshots need cannot be read: the figures are without them.",
+                "Trees and blobs that snapshots need and that cannot be read: {}. The figures are without them.",
                 report.damage.faults
             );
             self.say(
@@ -90,7 +90,8 @@ impl Rules<'_> {
             );
         }
         if report.packs_missing > 0 {
-            let what = format!("{} packs that the index names are not in the store.", report.packs_missing);
+            let what =
+                format!("Packs that the index names and the store does not have: {}.", report.packs_missing);
             self.say(
                 Urgency::Act,
                 "packs-missing",
@@ -101,7 +102,7 @@ impl Rules<'_> {
         if report.unindexed.0 > 0 {
             let (packs, size) = report.unindexed;
             let what = format!(
-                "{packs} packs ({}) are in no index: a backup runs, or one was interrupted.",
+                "Packs in no index: {packs} ({}). A backup runs, or one was interrupted.",
                 bytes(size)
             );
             self.say(
@@ -118,11 +119,11 @@ impl Rules<'_> {
         let (stale, removed, unreadable) =
             (count(LockState::Stale), count(LockState::Removed), count(LockState::Unreadable));
         if stale > 0 {
-            let what = format!("{stale} stale locks could not be removed.");
+            let what = format!("Stale locks that could not be removed: {stale}.");
             self.say(Urgency::Consider, "locks-stale", what, "Run unlock with credentials that may delete.");
         }
         if removed > 0 {
-            let what = format!("{removed} stale locks were there, and were removed.");
+            let what = format!("Stale locks that were there and were removed: {removed}.");
             self.say(
                 Urgency::Consider,
                 "locks-removed",
@@ -131,7 +132,7 @@ impl Rules<'_> {
             );
         }
         if unreadable > 0 {
-            let what = format!("{unreadable} files under locks/ are empty or cannot be read.");
+            let what = format!("Files under locks/ that are empty or cannot be read: {unreadable}.");
             self.say(
                 Urgency::Consider,
                 "locks-unreadable",
@@ -227,13 +228,14 @@ impl Rules<'_> {
         let used = report.stats.needed.stored_bytes;
         let limit = unused_max.bytes(used);
         if let Some(unused) = report.unused_bytes().filter(|unused| *unused > limit) {
-            let what = format!("{} are unused, more than the {} that may stay.", bytes(unused), bytes(limit));
+            let what =
+                format!("Unused data: {}, more than the {} that may stay.", bytes(unused), bytes(limit));
             self.say(Urgency::Consider, "unused", what, "Run prune; MOVER_PRUNE_MAX_UNUSED sets the limit.");
         }
         let fates = report.identities.iter().flat_map(|one| &one.snapshots);
         let goes = fates.filter(|dated| dated.fate == Fate::Goes).count();
         if goes > 0 {
-            let what = format!("The policy drops {goes} snapshots with the next forget.");
+            let what = format!("Snapshots that the next forget drops: {goes}.");
             self.say(
                 Urgency::Consider,
                 "forget-due",

@@ -45,9 +45,9 @@ pub(super) fn line(html: &mut Html, values: &[(i64, u64)], zone: &TimeZone) {
         }
     }
     path.push_str("H1000V100z");
-    let label = format!("Grew to {}", short_size(all));
+    let label = format!("{} in all", short_size(all));
     drawing(html, "chart", &label, &path);
-    scale(html, (*first, *last), &short_size(all), zone);
+    scale(html, (*first, *last), zone);
 }
 
 /// `values` by hour, day, week or a longer time, whichever makes not too many bars.
@@ -70,14 +70,9 @@ pub(super) fn bars(html: &mut Html, values: &[(i64, u64)], zone: &TimeZone) {
         let (x, bar) = (*place as f64 * width, width * 0.8);
         let _ = write!(path, "M{x:.1} 100v-{height:.1}h{bar:.1}v{height:.1}z");
     }
-    let label = format!("At most {} in one {word}", short_size(most));
+    let label = format!("A bar for each {word}, {} at most", short_size(most));
     drawing(html, "chart low", &label, &path);
-    scale(
-        html,
-        (begin.saturating_mul(unit).max(*first), *last),
-        &format!("most in one {word}: {}", short_size(most)),
-        zone,
-    );
+    scale(html, (begin.saturating_mul(unit).max(*first), *last), zone);
 }
 
 fn share(part: u64, whole: u64) -> f64 {
@@ -85,16 +80,16 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 fn drawing(html: &mut Html, class: &str, label: &str, path: &str) {
+    html.element("p", &[("class", "measure")], label);
     html.markup("<svg viewBox=\"0 0 1000 100\" preserveAspectRatio=\"none\" role=\"img\"");
     html.attributes(&[("class", class), ("aria-label", label)]).markup(">");
     html.open("path", &[("d", path)]).close("path").markup("</svg>");
 }
 
-/// What stands below a drawing: its beginning, its measure, its end.
-fn scale(html: &mut Html, (first, last): (i64, i64), measure: &str, zone: &TimeZone) {
+/// What stands below a drawing: its beginning and its end.
+fn scale(html: &mut Html, (first, last): (i64, i64), zone: &TimeZone) {
     html.markup("<div class=\"scale\">");
     time(html, first, zone);
-    html.element("span", &[], measure);
     time(html, last, zone);
     html.markup("</div>");
 }
@@ -114,7 +109,7 @@ mod tests {
         let values = [(0, 10), (50, 0), (100, 30)];
         let page = drawn(|html| line(html, &values, &TimeZone::UTC));
         assert!(page.contains("d=\"M0 100H0.0V75.5H500.0V75.5H1000.0V2.0H1000V100z\""), "{page}");
-        assert!(page.contains("<span>40 B</span>"), "{page}");
+        assert!(page.contains(">40 B in all</p>"), "{page}");
         // However many there are, it has no more steps than can be seen.
         let many: Vec<(i64, u64)> = (0..100_000).map(|second| (second, 1)).collect();
         assert!(drawn(|html| line(html, &many, &TimeZone::UTC)).len() < 8000);
@@ -125,7 +120,10 @@ mod tests {
         let day = 86_400;
         let values: Vec<(i64, u64)> = (0..300).map(|number| (number * day, 5)).collect();
         let page = drawn(|html| bars(html, &values, &TimeZone::UTC));
-        assert!(page.contains("most in one week: 35 B") && page.matches('z').count() < 70, "{page}");
+        assert!(
+            page.contains("A bar for each week, 35 B at most") && page.matches('z').count() < 70,
+            "{page}"
+        );
         let one = drawn(|html| bars(html, &[(day, 7)], &TimeZone::UTC));
         assert!(one.contains("d=\"M0.0 100v-100.0h40.0v100.0z\""), "{one}");
         let ages = drawn(|html| bars(html, &[(-62_135_596_800, 1), (253_402_214_400, 1)], &TimeZone::UTC));

@@ -36,14 +36,15 @@ pub(super) fn table(html: &mut Html, report: &RepositoryReport) {
 }
 
 fn row(html: &mut Html, report: &RepositoryReport, place: usize, identity: &Identity) {
-    html.markup("<tr><td class=\"wide\">");
+    html.markup("<tr><td class=\"wide identity-name\">");
     if identity.folders.is_some() {
         html.open("a", &[("href", &format!("#identity-{place}"))]);
-        name(html, &identity.name());
+        name(html, &identity.host);
         html.close("a");
     } else {
-        name(html, &identity.name());
+        name(html, &identity.host);
     }
+    paths(html, identity);
     let number = |html: &mut Html, label: &'static str, number: usize| {
         html.open("td", &[("class", "n"), ("data-label", label)]).text(&number.to_string()).close("td");
     };
@@ -65,6 +66,11 @@ fn row(html: &mut Html, report: &RepositoryReport, place: usize, identity: &Iden
     number(html, "Kept", count(identity, Mark::Kept) + count(identity, Mark::Soon));
     number(html, "Dropped next", count(identity, Mark::Goes));
     html.markup("</tr>");
+}
+
+/// Below the host.
+fn paths(html: &mut Html, identity: &Identity) {
+    html.element("bdi", &[("class", "path")], &shortened(&identity.paths.join(", ")));
 }
 
 fn rhythm(identity: &Identity) -> String {
@@ -105,12 +111,14 @@ pub(super) fn sections(html: &mut Html, report: &RepositoryReport) {
 
 fn section(html: &mut Html, report: &RepositoryReport, place: usize, identity: &Identity, folders: &Folders) {
     html.open("section", &[("class", "card identity"), ("id", &format!("identity-{place}"))]);
-    html.markup("<h3>");
-    name(html, &identity.name());
+    html.markup("<h3 class=\"identity-name\">");
+    name(html, &identity.host);
+    paths(html, identity);
     html.markup("</h3><p class=\"quiet small\">");
     html.text(&format!(
-        "{} snapshots, {} stored",
+        "{} {}, {} stored",
         identity.snapshots.len(),
+        if identity.snapshots.len() == 1 { "snapshot" } else { "snapshots" },
         short_size(identity.stored_bytes)
     ));
     if identity.rhythm_seconds.is_some() {
@@ -208,7 +216,12 @@ fn days(html: &mut Html, report: &RepositoryReport, oldest: i64, newest: i64) {
         shown.get(..10).unwrap_or(&shown).to_owned()
     };
     let (oldest, newest) = (day(oldest), day(newest));
-    html.text(&if oldest == newest { oldest } else { format!("{oldest} – {newest}") });
+    let same_year = oldest.get(..5) == newest.get(..5);
+    html.text(&match newest.get(5..).filter(|_| same_year) {
+        _ if oldest == newest => oldest,
+        Some(newest) => format!("{oldest} – {newest}"),
+        None => format!("{oldest} – {newest}"),
+    });
 }
 
 /// What the next forget drops, and what goes after the backups that are to be expected.
@@ -228,13 +241,13 @@ fn next(html: &mut Html, report: &RepositoryReport, identity: &Identity) {
     for (_, one) in goes.iter().take(ROWS_MAX) {
         html.markup("<tr><td>");
         time(html, one.snapshot.time.instant().0, &report.zone);
-        html.markup("</td><td>").element("bdi", &[], &one.id.short());
+        html.markup("</td><td>").element("bdi", &[("class", "id")], &one.id.short());
         html.markup("</td><td class=\"drops\">by the next forget</td></tr>");
     }
     for (seconds, one) in soon.iter().take(ROWS_MAX) {
         html.markup("<tr><td>");
         time(html, one.snapshot.time.instant().0, &report.zone);
-        html.markup("</td><td>").element("bdi", &[], &one.id.short());
+        html.markup("</td><td>").element("bdi", &[("class", "id")], &one.id.short());
         html.markup("</td><td class=\"next-to-go\">about ");
         days(html, report, *seconds, *seconds);
         html.markup("</td></tr>");
@@ -270,7 +283,7 @@ fn latest(html: &mut Html, report: &RepositoryReport, identity: &Identity) {
     for (dated, one) in snapshots(report, identity).rev().take(ROWS_MAX) {
         html.markup("<tr><td class=\"wide\">");
         time(html, one.snapshot.time.instant().0, &report.zone);
-        html.markup("</td><td data-label=\"Id\">").element("bdi", &[], &one.id.short());
+        html.markup("</td><td data-label=\"Id\">").element("bdi", &[("class", "id")], &one.id.short());
         html.markup("</td><td class=\"n\" data-label=\"Restore size\">");
         size(html, one.restore_bytes);
         html.markup("</td><td class=\"n\" data-label=\"Entries\">").text(&one.entries.to_string());

@@ -132,11 +132,11 @@ pub(super) fn space(html: &mut Html, report: &RepositoryReport) {
     row("Files of distinct content", &files, Some(stats.distinct_bytes), "");
     row("Distinct pieces, before compression", "", Some(stats.needed.plain_bytes), "");
     row("The same, as stored", "", Some(used), "");
-    row("Deduplication saves", "", None, &times(stats.restore_bytes, stats.needed.plain_bytes));
+    row("Saved by deduplication", "", None, &times(stats.restore_bytes, stats.needed.plain_bytes));
     if whole.version >= 2 {
         let needed = &stats.needed;
         let part = format!("of {:.0} % of the data", needed.compression_progress());
-        row("Compression saves", &part, None, &format!("{:.2}×", needed.compression_ratio()));
+        row("Saved by compression", &part, None, &format!("{:.2}×", needed.compression_ratio()));
     }
     html.markup("</tbody></table></div></div></section>\n");
 }
