@@ -362,10 +362,6 @@ mod tests {
     fn what_is_wrong_is_named() {
         assert_eq!(refused(&["frobnicate"]).split('.').next(), Some("unknown operation: frobnicate"));
         assert!(
-            refused(&["backup", "report"])
-                .starts_with("operation not supported yet: report. Supported: init")
-        );
-        assert!(
             refused(&["--hots", "x", "backup"]).starts_with("unknown option: --hots. Did you mean --host?")
         );
         assert!(refused(&["--password", "hunter2", "backup"]).starts_with("unknown option: --password. "));
@@ -401,7 +397,6 @@ mod tests {
         let (text, exit_code) = shown(&["help", "restore"]);
         assert_eq!(exit_code, 0);
         assert!(text.contains("MOVER_OVERWRITE") && !text.contains("MOVER_EXCLUDE"), "{text}");
-        assert!(refused(&["help", "report"]).starts_with("operation not supported yet: report"));
         assert!(refused(&["help", "x"]).starts_with("unknown operation: x"));
     }
 

@@ -29,6 +29,8 @@
 //! configuration into the options of operations. A run's end is told by `outlets/`: one summary
 //! (`report/run_summary.rs`), which a monitor around the chosen one collects, leaves by every way that is set:
 //! files, metrics (`outlets/metrics.rs` says which), a trace, a webhook. None of them fails or delays a run.
+//! What a repository holds is told by `ops/report`, with the figures of `ops/stats` and the decisions of `forget/`;
+//! its page is made through `report/html.rs`, which escapes every text.
 //!
 //! # Memory
 //! An index entry takes 48 bytes (`repository/index.rs`), a blob added by the running backup 33 and the spare

@@ -18,6 +18,7 @@ use crate::config::{self, Config, OnMissing, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Holder, Names};
 use crate::ops::backup::BackupOptions;
+use crate::ops::report::Upkeep;
 use crate::ops::restore::{Outcome, Shown};
 use crate::ops::snapshots::SnapshotsOptions;
 use crate::ops::{self, Limits, Session};
@@ -40,6 +41,7 @@ mod forget;
 mod ls;
 mod prune;
 mod repair;
+mod report;
 mod stats;
 mod unlock;
 mod verify;
@@ -58,6 +60,8 @@ pub struct Sequence<'a> {
     saved: Vec<Id>,
     /// The repository was created by this run.
     created: bool,
+    /// What this run looked after so far.
+    upkeep: Upkeep,
 }
 
 /// Runs `operations`.
@@ -82,6 +86,7 @@ pub fn run(
         skipped_empty_source: false,
         saved: Vec::new(),
         created: false,
+        upkeep: Upkeep::default(),
     };
     sequence.check_forget(operations)?;
     sequence.check_patterns()?;
@@ -117,12 +122,16 @@ impl Sequence<'_> {
             Operation::Doctor => self.doctor(),
             Operation::Unlock => self.unlock(),
             Operation::Stats => self.stats(),
+            Operation::Report => self.report(),
             Operation::Ls => self.ls(),
             Operation::RepairIndex => self.repair_index(),
             Operation::RepairSnapshots => self.repair_snapshots(),
         };
         self.monitor().end();
         self.monitor().operation_ended(done.as_ref().err());
+        if done.is_ok() && !self.config.run.dry_run {
+            self.remember(operation);
+        }
         done
     }
 

@@ -86,6 +86,7 @@ impl World {
         assert!(self.ok("snapshots", &[]).ends_with(&format!("{count} snapshots\n")));
         assert!(self.ok("ls", any).starts_with("snapshot "));
         assert!(self.ok("stats", &[]).contains(&format!("Snapshots: {count}\n")));
+        assert!(self.ok("report", &[]).contains(&format!("Snapshots: {count} of ")));
         assert!(self.ok("check", &[("MOVER_CHECK_READ_DATA", "1")]).ends_with("no errors were found\n"));
         self.ok("verify", any);
         self.ok("doctor", &[]);
@@ -129,6 +130,7 @@ fn on_an_empty_repository() {
         assert_eq!(world.ok("snapshots", &[("MOVER_JSON", "1")]), "[]\n");
         assert_eq!(world.ok("ls", &[]), "No eligible snapshots found\n");
         assert!(world.ok("stats", &[]).contains("Snapshots: 0\n"));
+        assert!(world.ok("report", &[]).contains("There is no snapshot."));
         assert!(world.ok("check", &[("MOVER_CHECK_SUBSET", "5%")]).ends_with("no errors were found\n"));
         world.expect(24, "verify", &[]);
         world.ok("doctor", &[]);

@@ -17,7 +17,7 @@ use crate::prune::UnusedMax;
 pub struct Maintenance {
     /// What forget keeps, where it is said and not blank (`FORGET_OPTIONS`).
     pub forget_options: Option<ForgetOptions>,
-    /// Policies by host and path (`MOVER_POLICY_FILE`); read where forget is asked for.
+    /// Policies by host and path (`MOVER_POLICY_FILE`); read where forget or report is asked for.
     pub policy_file: Option<PolicyFile>,
     /// Ids or their first digits, of snapshots to remove (`MOVER_FORGET_SNAPSHOTS`).
     pub forget_snapshots: Vec<String>,
@@ -56,7 +56,7 @@ impl Maintenance {
                 .filter(|text| !text.trim().is_empty())
                 .map(|text| ForgetOptions::parse(text, FORGET_OPTIONS.name))
                 .transpose()?,
-            policy_file: if operations.contains(&Operation::Forget) { policies(lookup)? } else { None },
+            policy_file: if reads_policies(operations) { policies(lookup)? } else { None },
             forget_snapshots: lookup.parse(&MOVER_FORGET_SNAPSHOTS, ids)?.unwrap_or_default(),
             forget: lookup.flag(&MOVER_FORGET, true)?,
             prune: lookup.flag(&MOVER_PRUNE, true)?,
@@ -68,6 +68,10 @@ impl Maintenance {
             repair: lookup.parse(&MOVER_REPAIR, |text| choice(text, &repair))?.unwrap_or(false),
         })
     }
+}
+
+fn reads_policies(operations: &[Operation]) -> bool {
+    [Operation::Forget, Operation::Report].iter().any(|operation| operations.contains(operation))
 }
 
 fn policies(lookup: &Lookup) -> Result<Option<PolicyFile>> {

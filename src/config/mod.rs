@@ -236,6 +236,8 @@ pub struct Output {
     pub zones: Zones,
     /// How often a second progress is shown.
     pub frames_per_second: Option<f64>,
+    /// Where report writes its page.
+    pub report_html: Option<PathBuf>,
 }
 
 impl Config {
@@ -428,6 +430,7 @@ impl Output {
             log_filter: filter.to_owned(),
             zones: Zones::parse(lookup)?,
             frames_per_second: lookup.parse(&RESTIC_PROGRESS_FPS, fps)?,
+            report_html: lookup.path(&MOVER_REPORT_HTML),
         })
     }
 }

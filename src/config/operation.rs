@@ -1,7 +1,7 @@
 //! The operations by name, and as whom the program was called.
 //!
-//! Every name of the contract is known here. What is not built yet is refused by name before anything runs:
-//! a sequence that would stop in its middle must not begin.
+//! Every name of the contract is known here. Any other is refused before anything runs: a sequence that would
+//! stop in its middle must not begin.
 
 use std::path::Path;
 
@@ -33,6 +33,8 @@ pub enum Operation {
     Doctor,
     /// Tell sizes.
     Stats,
+    /// Tell everything about the repository.
+    Report,
     /// List the entries of a snapshot.
     Ls,
     /// Rebuild the index from the packs.
@@ -51,7 +53,7 @@ pub enum Personality {
 }
 
 /// What can be done now.
-pub const OPERATIONS: [Operation; 14] = [
+pub const OPERATIONS: [Operation; 15] = [
     Operation::Init,
     Operation::Backup,
     Operation::Forget,
@@ -63,13 +65,11 @@ pub const OPERATIONS: [Operation; 14] = [
     Operation::Doctor,
     Operation::Unlock,
     Operation::Stats,
+    Operation::Report,
     Operation::Ls,
     Operation::RepairIndex,
     Operation::RepairSnapshots,
 ];
-
-/// Names of the contract that cannot be done yet.
-const PLANNED: [&str; 1] = ["report"];
 
 impl Operation {
     /// The name on the command line.
@@ -87,6 +87,7 @@ impl Operation {
             Self::Doctor => "doctor",
             Self::Unlock => "unlock",
             Self::Stats => "stats",
+            Self::Report => "report",
             Self::Ls => "ls",
             Self::RepairIndex => "repair-index",
             Self::RepairSnapshots => "repair-snapshots",
@@ -121,6 +122,9 @@ impl Operation {
             }
             Self::Unlock => "remove stale locks; all locks with MOVER_UNLOCK_ALL",
             Self::Stats => "tell sizes: restored, stored, packs, blobs, duplicates, unused",
+            Self::Report => {
+                "tell what is kept and why, growth, folders, unused space, locks and what to do; a page as MOVER_REPORT_HTML"
+            }
             Self::Ls => "list the entries of the selected snapshot",
             Self::RepairIndex => "rebuild the index from the packs; MOVER_REPAIR=apply does it",
             Self::RepairSnapshots => "rewrite snapshots without what is lost; MOVER_REPAIR=apply does it",
@@ -130,18 +134,13 @@ impl Operation {
     /// The operation of that name.
     ///
     /// # Errors
-    /// A usage error for a name that is unknown or planned.
+    /// A usage error for a name that is unknown.
     pub fn parse(name: &str) -> Result<Self> {
         if let Some(operation) = OPERATIONS.into_iter().find(|operation| operation.name() == name) {
             return Ok(operation);
         }
         let names = OPERATIONS.map(Self::name);
-        if PLANNED.contains(&name) {
-            return Err(Error::usage("operation not supported yet")
-                .at(name)
-                .then(format!("Supported: {}", names.join(", "))));
-        }
-        let next = match nearest::of(name, names.into_iter().chain(PLANNED)) {
+        let next = match nearest::of(name, names.into_iter()) {
             Some(near) => format!("Did you mean {near}? volmover --help lists the operations"),
             None => format!("Supported: {}", names.join(", ")),
         };
@@ -167,14 +166,6 @@ mod tests {
     fn names() {
         for operation in OPERATIONS {
             assert_eq!(Operation::parse(operation.name()), Ok(operation));
-        }
-        for name in PLANNED {
-            let error = Operation::parse(name).unwrap_err();
-            assert_eq!(error.kind.exit_code(), 2);
-            assert!(
-                error.to_string().starts_with(&format!("operation not supported yet: {name}. ")),
-                "{error}"
-            );
         }
         let error = Operation::parse("bakcup").unwrap_err().to_string();
         assert!(error.contains("unknown operation: bakcup. Did you mean backup?"), "{error}");

@@ -5,16 +5,28 @@
 
 use super::operation::Operation;
 use super::operation::Operation::{
-    Backup, Check, Doctor, Forget, Ls, Prune, RepairIndex, RepairSnapshots, Restore, Snapshots, Stats,
-    Unlock, Verify,
+    Backup, Check, Doctor, Forget, Ls, Prune, RepairIndex, RepairSnapshots, Report, Restore, Snapshots,
+    Stats, Unlock, Verify,
 };
 use super::variable::{Group, Variable};
 
 /// What filters by host and path, or writes them.
-const SELECTING: [Operation; 7] = [Backup, Forget, Restore, Snapshots, Verify, Stats, Ls];
+const SELECTING: [Operation; 8] = [Backup, Forget, Restore, Snapshots, Verify, Stats, Report, Ls];
 /// What takes a lock.
-const LOCKING: [Operation; 11] =
-    [Backup, Forget, Prune, Restore, Snapshots, Check, Verify, Stats, Ls, RepairIndex, RepairSnapshots];
+const LOCKING: [Operation; 12] = [
+    Backup,
+    Forget,
+    Prune,
+    Restore,
+    Snapshots,
+    Check,
+    Verify,
+    Stats,
+    Report,
+    Ls,
+    RepairIndex,
+    RepairSnapshots,
+];
 /// What writes packs.
 const WRITING: [Operation; 4] = [Backup, Prune, Forget, RepairSnapshots];
 
@@ -78,7 +90,7 @@ table! {
         "the absolute path recorded in a snapshot and looked for by selections (*: any)")
         .option("path").default("DATA_DIR, made absolute").only(&SELECTING);
     MOVER_TAGS = Variable::commas(Group::Selection, "TAG,…", "tags of the snapshot; selections ask for them where they are set")
-        .option("tags").only(&[Backup, Snapshots]);
+        .option("tags").only(&[Backup, Snapshots, Stats, Report]);
     MOVER_SNAPSHOT = Variable::one(Group::Selection, "ID",
         "the snapshot to take: an id or its first digits, latest, latest~n (the n-th before the latest); with \
           :FOLDER only that folder of it; for verify also latest-each (the newest of every host and path)")
@@ -113,7 +125,7 @@ table! {
         .option("max-shrink").default("off").only(&[Backup]);
     MOVER_PARTIAL = Variable::one(Group::Backup, "fail|accept",
         "when some source cannot be read: the snapshot is saved with the tag partial, then exit 3 or 0")
-        .option("partial").default("fail").only(&[Backup, Forget]);
+        .option("partial").default("fail").only(&[Backup, Forget, Report]);
     RESTIC_IGNORE_CTIME = Variable::flag(Group::Backup, "do not compare ctimes with the parent's")
         .option("ignore-ctime").default("off").only(&[Backup]);
     RESTIC_IGNORE_INODE = Variable::flag(Group::Backup, "do not compare inodes and ctimes with the parent's")
@@ -138,7 +150,7 @@ table! {
         .option("forget").default("on").only(&[Backup, Forget]);
     MOVER_POLICY_FILE = Variable::one(Group::Maintenance, "FILE",
         "policies for many identities: lines <host glob> <path glob> <forget options>, the first that matches counts")
-        .option("policy-file").only(&[Forget]);
+        .option("policy-file").only(&[Forget, Report]);
     MOVER_FORGET_SNAPSHOTS = Variable::commas(Group::Maintenance, "ID,…",
         "snapshots to remove, ids or their first digits, never latest")
         .option("forget-snapshots").only(&[Forget]);
@@ -146,7 +158,7 @@ table! {
         .option("prune").default("on").only(&[Prune, Forget]);
     MOVER_PRUNE_MAX_UNUSED = Variable::one(Group::Maintenance, "LIMIT",
         "unused data that may stay: a share of what is used (5%), a size (500M) or unlimited")
-        .option("prune-max-unused").default("5%").only(&[Prune, Forget]);
+        .option("prune-max-unused").default("5%").only(&[Prune, Forget, Report]);
     MOVER_PRUNE_MAX_REPACK_SIZE = Variable::one(Group::Maintenance, "SIZE", "repack at most so much in one run")
         .option("prune-max-repack-size").default("no limit").only(&[Prune, Forget]);
     MOVER_PRUNE_REPACK_SMALLER_THAN = Variable::one(Group::Maintenance, "SIZE", "repack packs that are smaller")
@@ -230,6 +242,9 @@ table! {
         .option("termination-log").default("/dev/termination-log where it is and can be written");
     MOVER_REPORT_FILE = Variable::one(Group::Outlets, "FILE", "write the run's summary as JSON")
         .option("report-file");
+    MOVER_REPORT_HTML = Variable::one(Group::Outlets, "FILE",
+        "write the repository's report as one HTML page, which needs no network and no script")
+        .option("report-html").only(&[Report]);
     MOVER_METRICS_FILE = Variable::one(Group::Outlets, "FILE",
         "metrics for node-exporter's textfile collector, one file an object; what it holds of others stays")
         .option("metrics-file");
@@ -328,7 +343,7 @@ table! {
     RESTORE_OPTIONS = Variable::one(Group::VolSync, "--delete", "--delete removes what the snapshot does not have")
         .option("restore-options").only(&[Restore]);
     FORGET_OPTIONS = Variable::one(Group::VolSync, "OPTIONS", "restic's options of forget: after a backup, and for forget itself")
-        .option("forget-options").only(&[Backup, Forget]);
+        .option("forget-options").only(&[Backup, Forget, Report]);
     PRIVILEGED_MOVER = Variable::flag(Group::VolSync, "the mover was started with more capabilities")
         .option("privileged").default("off");
 

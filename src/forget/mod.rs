@@ -23,6 +23,7 @@ pub mod policy_file;
 use groups::{GroupBy, GroupKey};
 use options::ForgetOptions;
 use policy::Circumstances;
+use policy_file::{PolicyFile, PolicyLine};
 
 /// What becomes of the snapshots of one group.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +70,34 @@ pub fn plan<'a>(
         plans.push(plan);
     }
     Ok(plans)
+}
+
+/// What one line of a policy file decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinePlan<'a> {
+    /// The line.
+    pub line: &'a PolicyLine,
+    /// Snapshots that it counts for.
+    pub snapshots: usize,
+    /// What becomes of them.
+    pub plans: Vec<GroupPlan<'a>>,
+}
+
+/// Decides by a policy file: each snapshot by the first line that matches it.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_by_line<'a>(
+    snapshots: &'a [(Id, Snapshot)],
+    file: &'a PolicyFile,
+    around: &Circumstances<'_>,
+) -> Result<Vec<LinePlan<'a>>> {
+    let decided = file.lines.iter().enumerate().map(|(place, line)| {
+        let own: Vec<&(Id, Snapshot)> =
+            snapshots.iter().filter(|(_, snapshot)| file.line_of(snapshot) == Some(place)).collect();
+        Ok(LinePlan { line, snapshots: own.len(), plans: plan(own, &line.options, around)? })
+    });
+    decided.collect()
 }
 
 /// The ids that plans remove, in order.

@@ -17,7 +17,7 @@ use crate::forget::listing::{self, Look};
 use crate::forget::options::ForgetOptions;
 use crate::forget::policy::Circumstances;
 use crate::forget::policy_file::PolicyFile;
-use crate::forget::{GroupPlan, plan, removed};
+use crate::forget::{GroupPlan, LinePlan, plan, plan_by_line, removed};
 use crate::report::ForgetSummary;
 use crate::repository::lock::{Lock, LockMode};
 use crate::repository::snapshot::Snapshot;
@@ -182,18 +182,14 @@ fn by_id(snapshots: &[(Id, Snapshot)], prefixes: &[String]) -> Result<BTreeSet<I
 /// Each snapshot by the first line that matches it; the plan is told line by line.
 fn by_identity<'a>(
     session: &Session<'_>,
-    file: &PolicyFile,
+    file: &'a PolicyFile,
     snapshots: &'a [(Id, Snapshot)],
     around: &Circumstances<'_>,
 ) -> Result<Vec<GroupPlan<'a>>> {
     let mut plans = Vec::new();
-    for (place, line) in file.lines.iter().enumerate() {
-        let own: Vec<&(Id, Snapshot)> =
-            snapshots.iter().filter(|(_, snapshot)| file.line_of(snapshot) == Some(place)).collect();
-        let count = own.len();
-        let made = plan(own, &line.options, around)?;
+    for LinePlan { line, snapshots, plans: made } in plan_by_line(snapshots, file, around)? {
         session.monitor.line(&format!(
-            "host {} path {}: {}: {count} snapshots, {} to remove",
+            "host {} path {}: {}: {snapshots} snapshots, {} to remove",
             line.host.text(),
             line.path.text(),
             line.options.policy,

@@ -16,6 +16,7 @@ pub mod init;
 pub mod ls;
 pub mod prune;
 pub mod repair;
+pub mod report;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;

@@ -5,23 +5,23 @@
 //! what it added to the older ones. It sees everything and filters only by what is set. A tree that cannot
 //! be read is an error: figures without it would be wrong.
 
-mod figures;
-mod form;
+pub(super) mod figures;
+pub(super) mod form;
 
 use jiff::tz::TimeZone;
 
 use super::Session;
-use crate::backend::FileType;
+use crate::backend::{FileType, Listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::RepositorySummary;
 use crate::repository::index::Index;
 use crate::repository::lock::LockMode;
 use crate::repository::snapshot::Snapshot;
-use crate::repository::{Id, identities};
+use crate::repository::{Id, identities, reach};
 use crate::restore::select::{Filter, Selection, select};
 use crate::restore::subtree;
 
-use figures::Collected;
+use figures::{Collected, Graph, OnBroken};
 
 /// Of which snapshots, and in which form.
 #[derive(Debug, Clone)]
@@ -106,16 +106,24 @@ pub struct Whole {
     pub unused: Option<(u64, u64)>,
 }
 
+impl Stats {
+    /// What metrics tell of a repository whose snapshots were all counted.
+    #[must_use]
+    pub fn survey(&self) -> RepositorySummary {
+        let each = self.snapshots.iter().map(|one| (&one.snapshot, Some(one.added_bytes)));
+        RepositorySummary {
+            bytes: Some(self.whole.pack_bytes),
+            unused_bytes: self.whole.unused.map(|(_, bytes)| bytes),
+            ..identities::survey(each)
+        }
+    }
+}
+
 /// The figures in their form: text or JSON.
 pub fn run(session: &Session<'_>, options: &StatsOptions) -> Result<String> {
     let stats = stats(session, options)?;
     if options.selection.is_none() && options.subfolder.is_none() && options.filter == Filter::default() {
-        let each = stats.snapshots.iter().map(|one| (&one.snapshot, Some(one.added_bytes)));
-        session.monitor.surveyed(&RepositorySummary {
-            bytes: Some(stats.whole.pack_bytes),
-            unused_bytes: stats.whole.unused.map(|(_, bytes)| bytes),
-            ..identities::survey(each)
-        });
+        session.monitor.surveyed(&stats.survey());
     }
     Ok(if options.json { form::json(&stats) } else { form::text(&stats, &options.zone) })
 }
@@ -139,20 +147,36 @@ pub fn stats(session: &Session<'_>, options: &StatsOptions) -> Result<Stats> {
             }
         }
         let packs = repository.backend().list(FileType::Pack)?;
-        let room = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
-        session.monitor.phase("reading trees");
-        let roots: Vec<Id> = counted.iter().map(|(_, snapshot)| snapshot.tree).collect();
-        let collected =
-            Collected::walk(repository, &index, &roots, session.limits.threads, room, session.stop)?;
-        let mut stats = Stats::default();
-        collected.add_up(&index, counted, &mut stats)?;
-        let all_counted = count == stats.snapshots.len() && options.subfolder.is_none();
-        stats.whole = whole(&index, all_counted.then_some(stats.needed));
-        stats.whole.version = repository.config().version;
-        stats.whole.packs = packs.len() as u64;
-        stats.whole.pack_bytes = packs.iter().map(|pack| pack.bytes).sum();
+        let all_counted = count == counted.len() && options.subfolder.is_none();
+        let (stats, _) = count_all(session, &index, &packs, counted, all_counted, &Err)?;
         Ok(stats)
     })
+}
+
+/// The figures of these snapshots, given oldest first, and the graph that they were taken from. `broken` is told
+/// of what cannot be read: where it returns no error, the figures are of the rest.
+pub(super) fn count_all<'a>(
+    session: &Session<'_>,
+    index: &'a Index,
+    packs: &[Listed],
+    snapshots: Vec<(Id, Snapshot)>,
+    are_all: bool,
+    broken: OnBroken<'_>,
+) -> Result<(Stats, Graph<'a>)> {
+    let repository = &session.repository;
+    let room = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
+    session.monitor.phase("reading trees");
+    let roots: Vec<Id> = snapshots.iter().map(|(_, snapshot)| snapshot.tree).collect();
+    let collected = Collected::new(index, room, broken);
+    reach::walk(repository, index, &roots, session.limits.threads, &collected, session.stop)?;
+    let mut graph = collected.finish();
+    let mut stats = Stats::default();
+    graph.add_up(snapshots, &mut stats, broken)?;
+    stats.whole = whole(index, are_all.then_some(stats.needed));
+    stats.whole.version = repository.config().version;
+    stats.whole.packs = packs.len() as u64;
+    stats.whole.pack_bytes = packs.iter().map(|pack| pack.bytes).sum();
+    Ok((stats, graph))
 }
 
 fn whole(index: &Index, needed: Option<Blobs>) -> Whole {

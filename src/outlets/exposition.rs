@@ -69,7 +69,7 @@ fn labels(group: &Group, own: &[(&'static str, String)]) -> String {
     format!("{{{}}}", all.join(","))
 }
 
-fn label(name: &str, value: &str) -> String {
+pub(super) fn label(name: &str, value: &str) -> String {
     format!("{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 

@@ -30,7 +30,7 @@ pub(super) fn merge(path: &Path, samples: &[Sample]) -> Result<(), String> {
 }
 
 /// Replaces a file by a whole one, which everybody may read as far as the process's mask allows.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), String> {
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), String> {
     let name = path.file_name().ok_or_else(|| format!("{} names no file", path.display()))?;
     // The process id keeps two runs apart; a collector reads `*.prom` alone.
     let part = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));

@@ -32,7 +32,7 @@ impl Family {
 
 macro_rules! families {
     ($($constant:ident $name:literal $help:literal;)*) => {
-        $(const $constant: Family = Family { name: $name, help: $help };)*
+        $(pub(super) const $constant: Family = Family { name: $name, help: $help };)*
 
         /// All of them, in the order in which they are told.
         pub(super) const FAMILIES: &[Family] = &[$($constant),*];

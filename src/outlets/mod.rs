@@ -14,8 +14,9 @@ use crate::report::{Collector, RunSummary};
 
 mod cache;
 mod exposition;
-mod file;
+pub(crate) mod file;
 mod http;
+pub mod last_success;
 mod listen;
 pub mod metrics;
 mod notify;

@@ -84,6 +84,18 @@ pub enum UnusedMax {
     Unlimited,
 }
 
+impl UnusedMax {
+    /// The same in bytes, beside so many that are used.
+    #[must_use]
+    pub fn bytes(self, used_bytes: u64) -> u64 {
+        match self {
+            Self::Percent(percent) => (percent / (100.0 - percent) * used_bytes as f64) as u64,
+            Self::Bytes(bytes) => bytes,
+            Self::Unlimited => u64::MAX,
+        }
+    }
+}
+
 /// What prune is told.
 #[derive(Debug, Clone)]
 pub struct Options {

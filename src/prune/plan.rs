@@ -14,8 +14,8 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use super::Options;
 use super::lists::Lists;
-use super::{Options, UnusedMax};
 use crate::backend::FileType;
 use crate::error::{Error, Result};
 use crate::report::PruneSummary;
@@ -318,11 +318,7 @@ fn choose(
     let live = || packs.iter().filter(|pack| pack.used_blobs > 0);
     let used_bytes: u64 = live().map(|pack| pack.used_bytes).sum();
     let mut unused_bytes: u64 = live().map(|pack| pack.unused_bytes).sum();
-    let unused_bytes_max = match options.unused_max {
-        UnusedMax::Percent(percent) => (percent / (100.0 - percent) * used_bytes as f64) as u64,
-        UnusedMax::Bytes(bytes) => bytes,
-        UnusedMax::Unlimited => u64::MAX,
-    };
+    let unused_bytes_max = options.unused_max.bytes(used_bytes);
     for (number, pack) in candidates {
         let fits =
             options.repack_bytes_max.is_none_or(|most| plan.summary.bytes_repacked + pack.bytes() < most);

@@ -15,6 +15,7 @@ use crate::error::Error;
 pub mod collector;
 pub mod format;
 pub(crate) mod go_json;
+pub mod html;
 pub mod json;
 pub mod lines;
 pub mod log;

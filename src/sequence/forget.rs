@@ -43,6 +43,16 @@ impl Sequence<'_> {
 
     /// A forget that is not told what to remove, or is told twice, is refused before anything runs.
     pub(super) fn forget_request(&self) -> Result<ForgetRequest> {
+        let choice = self.forget_choice()?.ok_or_else(|| {
+            Error::usage("no policy was specified, no snapshots will be removed")
+                .at("forget")
+                .then("Set FORGET_OPTIONS, MOVER_POLICY_FILE or MOVER_FORGET_SNAPSHOTS")
+        })?;
+        Ok(self.request(choice))
+    }
+
+    /// What forget is told to remove, if it is told.
+    pub(super) fn forget_choice(&self) -> Result<Option<Choice>> {
         let Config { maintenance, identity, .. } = self.config;
         let sources = [
             ("FORGET_OPTIONS", maintenance.forget_options.is_some()),
@@ -76,29 +86,32 @@ impl Sequence<'_> {
             }
             Choice::Policies(file)
         } else if maintenance.forget_snapshots.is_empty() {
-            return Err(Error::usage("no policy was specified, no snapshots will be removed")
-                .at("forget")
-                .then("Set FORGET_OPTIONS, MOVER_POLICY_FILE or MOVER_FORGET_SNAPSHOTS"));
+            return Ok(None);
         } else {
             Choice::Ids(maintenance.forget_snapshots.clone())
         };
-        Ok(self.request(choice))
+        Ok(Some(choice))
     }
 
     fn request(&self, choice: Choice) -> ForgetRequest {
-        let Config { backup, maintenance, output, run, .. } = self.config;
+        let Config { maintenance, output, run, .. } = self.config;
         let options = match &choice {
             Choice::Policy(options) => (**options).clone(),
             Choice::Policies(_) | Choice::Ids(_) => ForgetOptions::default(),
         };
         ForgetRequest {
             dry_run: run.dry_run || options.dry_run,
-            unless_tagged: (backup.on_partial == Verdict::Accept).then_some(PARTIAL_TAG),
+            unless_tagged: self.unless_tagged(),
             json: output.json,
             zone: output.zones.shown.clone(),
             prune: (options.prune && maintenance.prune).then(|| self.prune_behind(&options.prune_limits)),
             choice,
         }
+    }
+
+    /// Where partial snapshots are taken as done, the newest without their tag is kept besides.
+    pub(super) fn unless_tagged(&self) -> Option<&'static str> {
+        (self.config.backup.on_partial == Verdict::Accept).then_some(PARTIAL_TAG)
     }
 
     /// What the options say about `--prune`, and else what the operation prune is told.

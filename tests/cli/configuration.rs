@@ -217,7 +217,6 @@ fn operations_are_known_before_anything_runs() {
     for (operations, line) in [
         ("init frobnicate", "unknown operation: frobnicate. Supported: init, backup, "),
         ("init bakup", "unknown operation: bakup. Did you mean backup?"),
-        ("init report", "operation not supported yet: report. Supported: init, backup, "),
     ] {
         Call::on(operations, &repository).fails(2, &format!("Fatal: {line}"));
         assert!(!repository.exists());

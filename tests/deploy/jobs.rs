@@ -185,7 +185,7 @@ fn a_shared_repository_with_one_maintenance_job() {
     done(&mut mounted.job(&maintenance, "volsync-check"), 0);
     done(&mut mounted.job(&maintenance, "volsync-forget-prune"), 0);
     mounted.told("atuin", "backup");
-    for operation in ["verify", "check", "forget", "prune", "stats"] {
+    for operation in ["verify", "check", "forget", "prune", "report"] {
         mounted.told("volsync-maintenance", operation);
     }
     for report in ["verify", "check", "forget-prune", "conditions"] {
@@ -193,6 +193,13 @@ fn a_shared_repository_with_one_maintenance_job() {
         let report: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(report["exit_code"], 0, "{report:#}");
     }
+    let page = fs::read_to_string(mounted.path("reports/repository.html")).unwrap();
+    assert!(page.contains("atuin.default") && page.contains("keep 7 daily snapshots"), "{page}");
+    // What the other jobs did, each in a process of its own, is known.
+    assert!(!page.contains("not known here"), "{page}");
+    let metrics = fs::read_to_string(mounted.path("reports/maintenance.prom")).unwrap();
+    let stored = |line: &&str| line.starts_with("mover_identity_stored_bytes{");
+    assert_eq!(metrics.lines().filter(stored).count(), 2, "{metrics}");
     // The newest and, while there are fewer than the policy keeps, the oldest: restic's rule.
     assert_eq!(identities(&mounted).unwrap(), both(2));
     Restic::on("restic-0.19", &mounted.repository()).unwrap().check();

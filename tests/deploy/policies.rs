@@ -17,7 +17,7 @@ use crate::yaml::text;
 
 /// A policy, operations that it is for, and ones that it is not for.
 const POLICIES: [(&str, &[&str], &[&str]); 3] = [
-    ("read", &["restore", "verify", "check", "snapshots", "stats", "ls"], &["backup", "forget"]),
+    ("read", &["restore", "verify", "check", "snapshots", "stats", "report", "ls"], &["backup", "forget"]),
     ("backup", &["backup"], &["forget"]),
     ("maintain", &["backup forget prune", "doctor", "unlock", "restore"], &[]),
 ];

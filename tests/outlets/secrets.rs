@@ -32,6 +32,7 @@ impl Open {
             .clone()
             .with("MOVER_TERMINATION_LOG", place.path().join("message"))
             .with("MOVER_REPORT_FILE", place.path().join("report"))
+            .with("MOVER_REPORT_HTML", place.path().join("page"))
             .with("MOVER_METRICS_FILE", place.path().join("app.prom"))
             .with("MOVER_PUSHGATEWAY", &with_user)
             .with("OTEL_EXPORTER_OTLP_ENDPOINT", &with_user)
@@ -75,8 +76,10 @@ impl Open {
 fn of_a_run_that_is_done_or_fails_nothing_holds_a_secret() {
     let (repo, source) = (Repo::new(), source());
     for format in ["json", "ntfy", "slack", "healthchecks"] {
-        let open = Open::of(&repo.call("backup stats").with("DATA_DIR", source.path()), format);
+        let open = Open::of(&repo.call("backup stats report").with("DATA_DIR", source.path()), format);
         open.run(0);
+        let page = fs::read_to_string(open.place.path().join("page")).unwrap();
+        assert!(page.ends_with("</html>\n") && !page.contains(MARK), "{page}");
         let wrong = Open { call: open.call.clone().with("RESTIC_PASSWORD", "Gehe1m, but wrong"), ..open };
         wrong.run(12);
     }

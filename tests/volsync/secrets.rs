@@ -225,16 +225,19 @@ fn reports_and_json_tell_no_secret() {
     }
     let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
     let reports = open_folder();
-    let job =
-        operations("backup snapshots ls stats check verify doctor prune unlock", volume.path()).on(&place);
+    let job = operations("backup snapshots ls stats check verify doctor prune unlock report", volume.path())
+        .on(&place);
     let mut job = hushed(job).mount(reports.path(), "/reports").with("DEBUG_MOVER", "1");
     job = job.with("MOVER_VERIFY_REPORT", "/reports/verify.json");
     job = job.with("MOVER_VERIFY_JUNIT", "/reports/verify.xml");
+    job = job.with("MOVER_REPORT_HTML", "/reports/report.html");
     for json in ["0", "1"] {
         let job = telling(job.clone().with("MOVER_JSON", json), reports.path());
         let ran = job.run();
         assert_hushed(&ran, 0);
         assert_told(reports.path(), &ran);
+        let page = fs::read_to_string(reports.path().join("report.html")).unwrap();
+        assert!(page.ends_with("</html>\n") && !page.contains(MARK), "{page}");
         // A condition is broken: the report of a failure.
         let mut job = job.with("MOVER_VERIFY_MIN_FILES", "1000");
         job.operations = vec!["verify".to_owned()];

@@ -5,7 +5,6 @@
 //! of a subtree kept: ten thousand snapshots that share most of their trees cost little more than one.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use super::{Blobs, SnapshotStats, Stats, too_large};
@@ -14,10 +13,13 @@ use crate::repository::blob::BlobType;
 use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::id::Hasher;
 use crate::repository::index::Index;
-use crate::repository::reach::{self, Bits, Visitor};
+use crate::repository::reach::{Bits, Visitor};
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Node, NodeKind, Tree};
-use crate::repository::{Id, Repository, missing_blob};
+use crate::repository::{Id, missing_blob};
+
+/// Who is told of a tree or blob that is damaged or missing: returning the error ends the count.
+pub(in crate::ops) type OnBroken<'a> = &'a (dyn Fn(Error) -> Result<()> + Sync);
 
 /// One tree.
 #[derive(Default)]
@@ -34,7 +36,7 @@ struct Figures {
 }
 
 /// A tree with all below it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Sum {
     entries: u64,
     bytes: u64,
@@ -49,14 +51,24 @@ struct State {
     bytes: u64,
 }
 
-/// All that is remembered.
-pub(super) struct Collected<'a> {
+/// What the walk remembers.
+pub(super) struct Collected<'a, 'b> {
     index: &'a Index,
     memory_bytes: u64,
+    broken: OnBroken<'b>,
     state: Mutex<State>,
 }
 
-impl Visitor for Collected<'_> {
+/// All trees with what they need, once the walk is over.
+pub(in crate::ops) struct Graph<'a> {
+    index: &'a Index,
+    trees: HashMap<u32, Figures>,
+    sums: HashMap<u32, Sum>,
+    distinct_files: u64,
+    distinct_bytes: u64,
+}
+
+impl Visitor for Collected<'_, '_> {
     fn tree(&self, id: &Id, tree: &Tree) -> Result<()> {
         let Some(own) = self.index.ordinal(BlobType::Tree, id) else { return Ok(()) };
         let mut figures = Figures::default();
@@ -86,7 +98,7 @@ impl Visitor for Collected<'_> {
     }
 
     fn broken(&self, _id: &Id, error: Error) -> Result<()> {
-        Err(error)
+        (self.broken)(error)
     }
 }
 
@@ -98,19 +110,10 @@ fn content_key(node: &Node) -> [u8; 16] {
     id.0.first_chunk::<16>().copied().unwrap_or_default()
 }
 
-impl<'a> Collected<'a> {
-    /// Reads all trees below `roots`.
-    pub(super) fn walk(
-        repository: &Repository,
-        index: &'a Index,
-        roots: &[Id],
-        threads: usize,
-        memory_bytes: u64,
-        stop: &AtomicBool,
-    ) -> Result<Self> {
-        let collected = Self { index, memory_bytes, state: Mutex::default() };
-        reach::walk(repository, index, roots, threads, &collected, stop)?;
-        Ok(collected)
+impl<'a, 'b> Collected<'a, 'b> {
+    /// Nothing yet; more than `memory_bytes` is an error.
+    pub(super) fn new(index: &'a Index, memory_bytes: u64, broken: OnBroken<'b>) -> Self {
+        Self { index, memory_bytes, broken, state: Mutex::default() }
     }
 
     fn count(&self, node: &Node, figures: &mut Figures) -> Result<()> {
@@ -121,49 +124,129 @@ impl<'a> Collected<'a> {
         } else if node.size > 0 {
             figures.links.push((node.inode, node.device_id, node.size));
         }
-        let known = |kind, id: &Id| {
-            self.index.ordinal(kind, id).map(|ordinal| ordinal as u32).ok_or_else(|| missing_blob(kind, id))
-        };
-        if let Some(subtree) = &node.subtree {
-            figures.children.push(known(BlobType::Tree, subtree)?);
-        }
+        // A folder whose tree no index lists is told of by the walk.
+        let subtree = node.subtree.and_then(|id| self.index.ordinal(BlobType::Tree, &id));
+        figures.children.extend(subtree.map(|ordinal| ordinal as u32));
         for blob in node.content.iter().flatten() {
-            figures.blobs.push(known(BlobType::Data, blob)?);
+            match self.index.ordinal(BlobType::Data, blob) {
+                Some(ordinal) => figures.blobs.push(ordinal as u32),
+                None => (self.broken)(missing_blob(BlobType::Data, blob))?,
+            }
         }
         Ok(())
     }
 
+    pub(super) fn finish(self) -> Graph<'a> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Graph {
+            index: self.index,
+            trees: state.trees,
+            sums: HashMap::new(),
+            distinct_files: state.contents.len() as u64,
+            distinct_bytes: state.distinct_bytes,
+        }
+    }
+}
+
+impl Graph<'_> {
     /// The figures of `snapshots`, oldest first, and of all together.
     pub(super) fn add_up(
-        self,
-        index: &Index,
+        &mut self,
         snapshots: Vec<(Id, Snapshot)>,
         stats: &mut Stats,
+        broken: OnBroken<'_>,
     ) -> Result<()> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        stats.distinct_files = state.contents.len() as u64;
-        stats.distinct_bytes = state.distinct_bytes;
-        let mut sums = HashMap::new();
-        let seen = Bits::new(index.len());
+        stats.distinct_files = self.distinct_files;
+        stats.distinct_bytes = self.distinct_bytes;
+        let seen = Bits::new(self.index.len());
         for (id, snapshot) in snapshots {
-            let root = index.ordinal(BlobType::Tree, &snapshot.tree);
-            let root = root.ok_or_else(|| missing_blob(BlobType::Tree, &snapshot.tree))? as u32;
-            let sum = total(root, &state.trees, &mut sums);
-            let linked = if sum.has_links { linked_bytes(root, &state.trees, &sums) } else { 0 };
-            let before = stats.needed.stored_bytes;
-            need(root, &state.trees, index, &seen, &mut stats.needed);
-            let restore_bytes = sum.bytes.saturating_add(linked);
-            stats.restore_bytes = stats.restore_bytes.saturating_add(restore_bytes);
-            stats.entries += sum.entries;
-            stats.snapshots.push(SnapshotStats {
-                id,
-                snapshot,
-                restore_bytes,
-                entries: sum.entries,
-                added_bytes: stats.needed.stored_bytes - before,
-            });
+            let mut one = SnapshotStats { id, snapshot, ..SnapshotStats::default() };
+            match self.index.ordinal(BlobType::Tree, &one.snapshot.tree) {
+                Some(root) => self.add_one(root as u32, &seen, &mut one, stats),
+                None => broken(missing_blob(BlobType::Tree, &one.snapshot.tree))?,
+            }
+            stats.restore_bytes = stats.restore_bytes.saturating_add(one.restore_bytes);
+            stats.entries += one.entries;
+            stats.snapshots.push(one);
         }
         Ok(())
+    }
+
+    fn add_one(&mut self, root: u32, seen: &Bits, one: &mut SnapshotStats, stats: &mut Stats) {
+        let sum = total(root, &self.trees, &mut self.sums);
+        let linked = if sum.has_links { linked_bytes(root, &self.trees, &self.sums) } else { 0 };
+        let before = stats.needed.stored_bytes;
+        need(root, &self.trees, self.index, seen, &mut stats.needed);
+        one.restore_bytes = sum.bytes.saturating_add(linked);
+        one.entries = sum.entries;
+        one.added_bytes = stats.needed.stored_bytes - before;
+    }
+
+    /// Bytes of the files in a folder and all below it, by its tree; hard links count once.
+    pub(in crate::ops) fn bytes_below(&self, tree: &Id) -> u64 {
+        let Some(tree) = self.index.ordinal(BlobType::Tree, tree).map(|ordinal| ordinal as u32) else {
+            return 0;
+        };
+        let sum = self.sums.get(&tree).copied().unwrap_or_default();
+        let linked = if sum.has_links { linked_bytes(tree, &self.trees, &self.sums) } else { 0 };
+        sum.bytes.saturating_add(linked)
+    }
+
+    /// What the snapshot with the root `new` needs and the one with the root `old` does not, as stored: by
+    /// folder, each blob in the first folder that needs it.
+    pub(in crate::ops) fn added_below(&self, old: Option<&Id>, new: &Id) -> Added<'_> {
+        let seen = Bits::new(self.index.len());
+        let root = |id: &Id| self.index.ordinal(BlobType::Tree, id).map(|ordinal| ordinal as u32);
+        if let Some(old) = old.and_then(root) {
+            need(old, &self.trees, self.index, &seen, &mut Blobs::default());
+        }
+        let mut bytes = HashMap::new();
+        let root = root(new).filter(|root| seen.set(*root as usize));
+        let mut rest: Vec<Step> = root.into_iter().map(Step::Into).collect();
+        while let Some(step) = rest.pop() {
+            match step {
+                Step::Into(tree) => {
+                    let Some(figures) = self.trees.get(&tree) else { continue };
+                    let new = |ordinal: &&u32| seen.set(**ordinal as usize);
+                    let own = figures.blobs.iter().filter(new).chain([&tree]);
+                    bytes.insert(tree, own.map(|blob| self.stored_bytes(*blob)).sum::<u64>());
+                    let below: Vec<u32> = figures.children.iter().filter(new).copied().collect();
+                    let into = below.clone();
+                    rest.push(Step::OutOf(tree, below));
+                    rest.extend(into.into_iter().map(Step::Into));
+                }
+                Step::OutOf(tree, below) => {
+                    let below: u64 = below.iter().filter_map(|child| bytes.get(child)).sum();
+                    *bytes.entry(tree).or_default() += below;
+                }
+            }
+        }
+        Added { index: self.index, bytes }
+    }
+
+    fn stored_bytes(&self, ordinal: u32) -> u64 {
+        self.index.at(ordinal as usize).map_or(0, |entry| u64::from(entry.extent.length))
+    }
+}
+
+/// A walk down and up again, without recursion: folders may be nested as deep as anybody likes.
+enum Step {
+    Into(u32),
+    /// With the folders below that were met here first.
+    OutOf(u32, Vec<u32>),
+}
+
+/// New data by folder.
+pub(in crate::ops) struct Added<'a> {
+    index: &'a Index,
+    bytes: HashMap<u32, u64>,
+}
+
+impl Added<'_> {
+    /// Of a folder and all below it, by its tree.
+    pub(in crate::ops) fn bytes_below(&self, tree: &Id) -> u64 {
+        let ordinal = self.index.ordinal(BlobType::Tree, tree).map(|ordinal| ordinal as u32);
+        ordinal.and_then(|ordinal| self.bytes.get(&ordinal)).copied().unwrap_or(0)
     }
 }
 
@@ -192,7 +275,7 @@ fn total(root: u32, trees: &HashMap<u32, Figures>, sums: &mut HashMap<u32, Sum>)
         }
         sums.insert(tree, sum);
     }
-    sums.get(&root).copied().unwrap_or(Sum { entries: 0, bytes: 0, has_links: false })
+    sums.get(&root).copied().unwrap_or_default()
 }
 
 /// Sizes of the hard links below a tree, each inode once; the first in the order of paths counts.

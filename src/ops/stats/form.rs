@@ -41,10 +41,15 @@ fn quotient(part: u64, whole: u64) -> f64 {
 
 /// One JSON object.
 pub(super) fn json(stats: &Stats) -> String {
+    line(&object(stats))
+}
+
+/// The same, to be part of another.
+pub(in crate::ops) fn object(stats: &Stats) -> impl Serialize {
     let count = stats.snapshots.len() as u64;
     let needed = &stats.needed;
     let modern = stats.whole.version >= 2;
-    line(&Json {
+    Json {
         snapshots_count: count,
         restore_size: Mode {
             total_size: stats.restore_bytes,
@@ -78,7 +83,7 @@ pub(super) fn json(stats: &Stats) -> String {
             unused_bytes: stats.whole.unused.map(|(_, bytes)| bytes),
         },
         snapshots: stats.snapshots.iter().map(Snapshot::of).collect(),
-    })
+    }
 }
 
 #[derive(Serialize)]
