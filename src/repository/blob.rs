@@ -365,7 +365,7 @@ mod tests {
         let mut output = vec![0; Sealer::bound(noise.len())];
         for wrong in [0, 5, 9] {
             for number in 0..10 {
-                let plain = &noise[..(number + 1) * 100_000];
+                let plain = &noise[..(number + 1) * 50_000];
                 let id = if number == wrong { Id::of(b"another") } else { Id::of(plain) };
                 sealer.seal_unverified(BlobType::Data, &id, plain, &mut output, &SystemRandom).unwrap();
             }
