@@ -140,7 +140,7 @@ impl Operation {
             return Ok(operation);
         }
         let names = OPERATIONS.map(Self::name);
-        let next = match nearest::of(name, names.into_iter()) {
+        let next = match nearest::of(name, names) {
             Some(near) => format!("Did you mean {near}? volmover --help lists the operations"),
             None => format!("Supported: {}", names.join(", ")),
         };

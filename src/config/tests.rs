@@ -239,6 +239,7 @@ fn every_variable_of_the_table_is_read() {
         "MOVER_VERIFY_JUNIT",
         "MOVER_TERMINATION_LOG",
         "MOVER_REPORT_FILE",
+        "MOVER_REPORT_HTML",
         "MOVER_METRICS_FILE",
     ];
     for variable in ALL {

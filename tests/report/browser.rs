@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustix::fs::{CWD, FileType, Mode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,7 +17,7 @@ use crate::support::children::Running;
 use crate::support::peer;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A browser with one page.
 pub(super) struct Browser {
@@ -118,8 +120,7 @@ impl Browser {
     pub(super) fn picture(&mut self) -> Vec<u8> {
         let whole = json!({"format": "png", "captureBeyondViewport": true});
         let answer = self.ask("Page.captureScreenshot", whole);
-        use base64::Engine;
-        base64::prelude::BASE64_STANDARD.decode(answer["data"].as_str().unwrap()).unwrap()
+        BASE64_STANDARD.decode(answer["data"].as_str().unwrap()).unwrap()
     }
 
     /// The page asked for nothing but itself, and nothing was said about it.

@@ -57,7 +57,7 @@ fn a_pack_of_data_that_is_missing_is_told() {
 fn a_pack_that_no_index_names_is_told() {
     let copy = fixture::copy("unreferenced-pack");
     let out = on_fixture(copy.path()).ok();
-    assert!(out.contains("Packs in no index: 1 ("), "{out}");
+    assert!(out.contains("Packs in no index: 2 ("), "{out}");
 }
 
 #[test]

@@ -35,7 +35,8 @@ fn all_figures_are_those_of_stats_and_of_restic() {
         restic.snapshots().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
     let own = identities.iter().flat_map(|one| one["snapshots"].as_array().unwrap());
     let mut ours: Vec<String> = own.map(|one| one["id"].as_str().unwrap().to_owned()).collect();
-    (theirs.sort(), ours.sort());
+    theirs.sort();
+    ours.sort();
     assert_eq!(ours, theirs);
 }
 

@@ -47,7 +47,6 @@ fn small_and_soon(repository: &TempDir, options: &str) -> String {
     let call = Call::on("report", repository.path()).with("RESTIC_PASSWORD", PASSWORD);
     let page = page_of(&call.with("FORGET_OPTIONS", options));
     let took = start.elapsed();
-    eprintln!("{MANY} snapshots: {} bytes in {:.1} s", page.len(), took.as_secs_f64());
     assert!(page.len() < PAGE_BYTES_MAX, "{} bytes", page.len());
     assert!(page.contains("<span class=\"value\">10000</span>"));
     assert!(took < Duration::from_secs(30), "{took:?}");

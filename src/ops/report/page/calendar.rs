@@ -4,6 +4,7 @@
 //! path, so a calendar takes a few kilobytes at most.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -85,7 +86,8 @@ pub(super) fn calendar(html: &mut Html, days: &BTreeMap<i64, Mark>, today: i64) 
         for (day, _) in days.iter().filter(|(_, found)| **found == mark) {
             let Some(column) = column(*day) else { continue };
             let row = (day + 3).rem_euclid(7);
-            path.push_str(&format!("M{} {}{}", column * PITCH + 1, row * PITCH + 1, mark.form()));
+            // Writing to a `String` cannot fail.
+            let _ = write!(path, "M{} {}{}", column * PITCH + 1, row * PITCH + 1, mark.form());
         }
         if !path.is_empty() {
             html.open("path", &[("class", mark.class()), ("d", &path)]).close("path");

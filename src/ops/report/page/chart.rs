@@ -14,8 +14,9 @@ const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 100.0;
 /// Steps of a line at most.
 const STEPS: f64 = 400.0;
-/// Bars at most.
+/// Bars at most, and at least, empty ones counted.
 const BARS_MAX: i64 = 60;
+const BARS_MIN: i64 = 20;
 /// What a bar stands for, in seconds, and in words.
 const UNITS: [(i64, &str); 5] = [
     (3600, "hour"),
@@ -56,14 +57,14 @@ pub(super) fn bars(html: &mut Html, values: &[(i64, u64)], zone: &TimeZone) {
     let few = |(seconds, _): &(i64, &str)| last.div_euclid(*seconds) - first.div_euclid(*seconds) < BARS_MAX;
     let (unit, word) = UNITS.into_iter().find(few).unwrap_or((365 * 86_400, "365 days"));
     let end = last.div_euclid(unit);
-    let begin = first.div_euclid(unit).max(end - BARS_MAX + 1);
+    // A single bar does not take the whole width: the time before it is shown too.
+    let begin = first.div_euclid(unit).clamp(end - BARS_MAX + 1, end - BARS_MIN + 1);
     let mut sums: BTreeMap<i64, u64> = BTreeMap::new();
     for (seconds, value) in values.iter().filter(|(seconds, _)| seconds.div_euclid(unit) >= begin) {
         *sums.entry(seconds.div_euclid(unit) - begin).or_default() += value;
     }
     let most = sums.values().copied().max().unwrap_or(0);
-    // Few bars are not wider than many.
-    let width = WIDTH / (end - begin + 1).max(20) as f64;
+    let width = WIDTH / (end - begin + 1) as f64;
     let mut path = String::new();
     for (place, sum) in sums.iter().filter(|(_, sum)| **sum > 0) {
         let height = (share(*sum, most) * HEIGHT).max(1.0);
@@ -72,7 +73,7 @@ pub(super) fn bars(html: &mut Html, values: &[(i64, u64)], zone: &TimeZone) {
     }
     let label = format!("A bar for each {word}, {} at most", short_size(most));
     drawing(html, "chart low", &label, &path);
-    scale(html, (begin.saturating_mul(unit).max(*first), *last), zone);
+    scale(html, (begin * unit, *last), zone);
 }
 
 fn share(part: u64, whole: u64) -> f64 {
@@ -125,7 +126,7 @@ mod tests {
             "{page}"
         );
         let one = drawn(|html| bars(html, &[(day, 7)], &TimeZone::UTC));
-        assert!(one.contains("d=\"M0.0 100v-100.0h40.0v100.0z\""), "{one}");
+        assert!(one.contains("d=\"M950.0 100v-100.0h40.0v100.0z\""), "{one}");
         let ages = drawn(|html| bars(html, &[(-62_135_596_800, 1), (253_402_214_400, 1)], &TimeZone::UTC));
         assert!(ages.contains("365 days"), "{ages}");
     }

@@ -242,7 +242,7 @@ fn next(html: &mut Html, report: &RepositoryReport, identity: &Identity) {
         html.markup("<tr><td>");
         time(html, one.snapshot.time.instant().0, &report.zone);
         html.markup("</td><td>").element("bdi", &[("class", "id")], &one.id.short());
-        html.markup("</td><td class=\"drops\">by the next forget</td></tr>");
+        html.markup("</td><td class=\"drops\">next forget</td></tr>");
     }
     for (seconds, one) in soon.iter().take(ROWS_MAX) {
         html.markup("<tr><td>");
