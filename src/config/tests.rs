@@ -218,7 +218,7 @@ fn every_kind_of_wrong_value_is_refused() {
 /// Bytes that are no text are refused by every variable that is text, so each of the table is really read.
 #[test]
 fn every_variable_of_the_table_is_read() {
-    const PATHS: [&str; 21] = [
+    const PATHS: [&str; 22] = [
         "GLIBC_TUNABLES",
         "RESTIC_REPOSITORY_FILE",
         "RESTIC_PASSWORD_FILE",
