@@ -243,12 +243,11 @@ impl<'a> Store<'a> {
             if slot.as_ref().is_some_and(has_no_room) {
                 return Ok(true);
             }
-            let builder = match slot {
-                Some(builder) => builder,
-                None => {
-                    let memory = self.memory.take(self.run).ok_or_else(super::run::stopped)?;
-                    slot.insert(PackBuilder::new(kind, memory))
-                }
+            let builder = if let Some(builder) = slot {
+                builder
+            } else {
+                let memory = self.memory.take(self.run).ok_or_else(super::run::stopped)?;
+                slot.insert(PackBuilder::new(kind, memory))
             };
             let Some((id, plain)) = new.next() else { break };
             let random = self.repository.random();

@@ -13,6 +13,7 @@
 //! messages of all shapes before they are used, and of every batch one message is hashed again by aws-lc, if it
 //! is short or one of a few; a difference ends the run.
 
+#[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod x86;

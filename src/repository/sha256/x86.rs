@@ -5,6 +5,7 @@
 //! in that.
 
 #![expect(clippy::indexing_slicing, reason = "all places are constants, or below a length taken before")]
+#![expect(clippy::needless_range_loop, reason = "iterators bring closures into the loop over blocks")]
 #![expect(clippy::inline_always, reason = "what is not inlined is not compiled for the CPU's features")]
 
 use std::arch::x86_64::{__m256i, __m512i};
@@ -97,6 +98,7 @@ trait Words: Copy {
 }
 
 #[inline(always)]
+#[expect(clippy::many_single_char_names, reason = "the standard names them so")]
 fn round<W: Words>(cpu: W, state: &mut [W::Word; 8], word: W::Word, constant: u32) {
     let [a, b, c, d, e, f, g, h] = *state;
     let sum = cpu.xor3(cpu.rotate::<6, 26>(e), cpu.rotate::<11, 21>(e), cpu.rotate::<25, 7>(e));
