@@ -33,8 +33,8 @@
 //! packs, raw trees in version 2 and small packs are repacked too.
 //!
 //! # Memory
-//! The index, which must fit the budget before it is loaded; beside it 4 bytes and 3 bits an entry, 4 bytes a
-//! blob with several copies and some 100 bytes a pack; then as many workers as the budget allows, each with a
+//! The index, which must fit the budget before it is loaded; beside it 4 bytes and 5 bits an entry, 4 bytes a
+//! blob with several copies and some 150 bytes a pack; then as many workers as the budget allows, each with a
 //! pack that it fills, a range that it reads, and the longest blob twice.
 //!
 //! # Why not `rustic_core`'s

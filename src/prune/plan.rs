@@ -8,8 +8,12 @@
 //! ```
 //! Candidates: trees first, then small packs, then by the share that is unused; repacked until no more than
 //! `unused_max` would stay unused, or `repack_bytes_max` is reached. Trees and small ones are always wanted.
-//! Of a blob that is stored several times one copy is kept: in a sound pack, rather in one that holds nothing
-//! unused, so that what an interrupted prune has repacked already is kept and its source goes.
+//!
+//! Of a blob that is stored several times one copy is kept. Packs choose, always in the same order: first those
+//! that stay if they get all they hold, the largest first; each takes all or waits. What is left is taken by
+//! the others, sound ones first. What a prune repacks is what the others took, so a new pack shares nothing
+//! with one that got all, and gets all the next time: where a prune was interrupted, or may not delete, the
+//! next chooses the same, and the sources of the new packs get nothing.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -88,6 +92,10 @@ impl Pack {
         self.has_data && !self.has_trees
     }
 
+    fn is_mixed(&self) -> bool {
+        self.has_data && self.has_trees
+    }
+
     fn bytes(&self) -> u64 {
         self.used_bytes + self.unused_bytes
     }
@@ -114,7 +122,8 @@ pub(super) fn plan(
 ) -> Result<Plan> {
     let mut packs = measure(index, lists);
     let mut summary = PruneSummary::default();
-    let kept = keep(index, used, &mut packs, &mut summary);
+    let must_compress = |pack: &Pack| must_compress(pack, options, version);
+    let kept = keep(index, used, &mut packs, &mut summary, must_compress);
     require_needed(index, &packs)?;
 
     let named: HashSet<Id> = index.packs().iter().copied().collect();
@@ -166,9 +175,15 @@ fn measure(index: &Index, lists: &Lists) -> Vec<Pack> {
 }
 
 /// Decides which copy of each needed blob is kept, and counts.
-fn keep(index: &Index, used: &Bits, packs: &mut [Pack], summary: &mut PruneSummary) -> Bits {
+fn keep(
+    index: &Index,
+    used: &Bits,
+    packs: &mut [Pack],
+    summary: &mut PruneSummary,
+    must_compress: impl Fn(&Pack) -> bool,
+) -> Bits {
     let kept = Bits::new(index.len());
-    // The first copies of needed blobs with several: which is best is known when all others are counted.
+    // The first copies of needed blobs with several: packs choose when all others are counted.
     let mut copied: Vec<u32> = Vec::new();
     let mut end_run = |run: &[(usize, IndexEntry)], packs: &mut [Pack]| {
         for kind in [BlobType::Data, BlobType::Tree] {
@@ -195,36 +210,82 @@ fn keep(index: &Index, used: &Bits, packs: &mut [Pack], summary: &mut PruneSumma
         run.push((ordinal, entry));
     }
     end_run(&run, packs);
-    for first in copied {
-        let copies = copies(index, first as usize);
-        let worth = |number: u32| {
-            let pack = packs.get(number as usize).cloned().unwrap_or_default();
-            (pack.is_sound(), pack.unused_blobs == 0, pack.used_bytes)
-        };
-        let best = copies.iter().max_by_key(|(ordinal, entry)| (worth(entry.pack), Reverse(*ordinal)));
-        let best = best.map(|(ordinal, _)| *ordinal);
-        for (ordinal, entry) in &copies {
-            let chosen = best == Some(*ordinal);
-            if chosen {
-                kept.set(*ordinal);
-            } else {
-                summary.blobs_duplicate += 1;
-                summary.bytes_duplicate += u64::from(entry.extent.length);
-            }
-            count(packs, entry, chosen);
-        }
+    if !copied.is_empty() {
+        share(index, packs, &copied, &kept, summary, must_compress);
     }
     kept
 }
 
+/// Lets the packs choose among copies, by the ordinals of the first ones.
+fn share(
+    index: &Index,
+    packs: &mut [Pack],
+    copied: &[u32],
+    kept: &Bits,
+    summary: &mut PruneSummary,
+    must_compress: impl Fn(&Pack) -> bool,
+) {
+    let (undecided, by_pack) = (Bits::new(index.len()), index.by_pack());
+    let mut needed_bytes: Vec<u64> = vec![0; packs.len()];
+    for first in copied {
+        undecided.set(*first as usize);
+        for entry in copies(index, *first as usize) {
+            if let Some(bytes) = needed_bytes.get_mut(entry.pack as usize) {
+                *bytes += u64::from(entry.extent.length);
+            }
+        }
+    }
+    let holders = needed_bytes.iter().zip(packs.iter()).enumerate().filter(|(_, (bytes, _))| **bytes > 0);
+    let mut holders: Vec<_> = holders
+        .map(|(number, (bytes, pack))| {
+            let is_used = pack.unused_blobs == 0;
+            let stays = pack.is_sound() && is_used && !pack.is_mixed() && !must_compress(pack);
+            let worth = (stays, pack.is_sound(), is_used, bytes + pack.used_bytes);
+            (Reverse(worth), index.pack(number as u32), number as u32)
+        })
+        .collect();
+    holders.sort_unstable();
+    let claims = |number: u32| {
+        let first = |entry: &IndexEntry| index.ordinal(entry.kind, &entry.id);
+        let claims = by_pack.entries(number).into_iter();
+        let claims = claims.filter_map(|(ordinal, entry)| Some((first(&entry)?, ordinal, entry)));
+        claims.filter(|(first, ..)| undecided.is_set(*first)).collect::<Vec<_>>()
+    };
+    let taken = Bits::new(index.len());
+    let mut waiting = Vec::new();
+    for (Reverse((stays, ..)), _, number) in &holders {
+        let claims = claims(*number);
+        let distinct: HashSet<usize> = claims.iter().map(|(first, ..)| *first).collect();
+        if *stays && distinct.len() == claims.len() && !distinct.iter().any(|first| taken.is_set(*first)) {
+            for (first, ordinal, entry) in &claims {
+                taken.set(*first);
+                kept.set(*ordinal);
+                count(packs, entry, true);
+            }
+        } else {
+            waiting.push(*number);
+        }
+    }
+    for number in waiting {
+        for (first, ordinal, entry) in claims(number) {
+            let gets = taken.set(first);
+            if gets {
+                kept.set(ordinal);
+            } else {
+                summary.blobs_duplicate += 1;
+                summary.bytes_duplicate += u64::from(entry.extent.length);
+            }
+            count(packs, &entry, gets);
+        }
+    }
+}
+
 /// The copies of a blob, by the ordinal of the first.
-fn copies(index: &Index, first: usize) -> Vec<(usize, IndexEntry)> {
-    let Some(blob) = index.at(first) else { return Vec::new() };
-    (first..)
-        .map_while(|ordinal| Some((ordinal, index.at(ordinal)?)))
-        .take_while(|(_, entry)| entry.id == blob.id)
-        .filter(|(_, entry)| entry.kind == blob.kind)
-        .collect()
+fn copies(index: &Index, first: usize) -> impl Iterator<Item = IndexEntry> {
+    let blob = index.at(first);
+    let is_copy = move |entry: &IndexEntry| blob.is_some_and(|blob| blob.id == entry.id);
+    let run = (first..).map_while(|ordinal| index.at(ordinal)).take_while(is_copy);
+    run.filter(move |entry| blob.is_some_and(|blob| blob.kind == entry.kind))
 }
 
 fn count(packs: &mut [Pack], entry: &IndexEntry, used: bool) {
@@ -270,7 +331,6 @@ fn sort_out(plan: &mut Plan, packs: &[Pack], small_bytes: u64, options: &Options
     let mut small = Vec::new();
     for (number, pack) in packs.iter().enumerate() {
         let number = number as u32;
-        let is_mixed = pack.has_data && pack.has_trees;
         match (pack.used_blobs, pack.listed_bytes) {
             (0, None) => {
                 plan.gone_already.push(number);
@@ -283,7 +343,7 @@ fn sort_out(plan: &mut Plan, packs: &[Pack], small_bytes: u64, options: &Options
                 plan.summary.bytes_removed += listed;
             }
             _ if options.cacheable_only && pack.is_data() => {}
-            _ if pack.unused_blobs == 0 && !is_mixed && !must_compress(pack, options, version) => {
+            _ if pack.unused_blobs == 0 && !pack.is_mixed() && !must_compress(pack, options, version) => {
                 if pack.file_bytes < small_bytes {
                     small.push(number);
                 }
