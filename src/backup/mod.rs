@@ -21,6 +21,7 @@ use rustix::fs::Stat;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Count, Monitor};
+use crate::repository::blob::TOGETHER_BYTES;
 use crate::repository::index::Index;
 use crate::repository::tree::{Node, NodeKind};
 use crate::repository::{Id, Repository};
@@ -208,7 +209,7 @@ fn read_and_work(stages: &Stages<'_>, repository: &Repository) -> Result<()> {
     let mut sealers = Vec::new();
     for _ in 0..plan.workers {
         let sealer = repository.sealer()?;
-        sealers.push(if plan.chunks_at_once > 1 { sealer.waiting_for(plan::TOGETHER_BYTES) } else { sealer });
+        sealers.push(if plan.chunks_at_once > 1 { sealer.waiting_for(TOGETHER_BYTES) } else { sealer });
     }
     std::thread::scope(|scope| {
         for (number, sealer) in sealers.into_iter().enumerate() {

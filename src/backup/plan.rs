@@ -15,13 +15,11 @@ use super::store::{StorePlan, pack_memory_bytes};
 use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Id;
-use crate::repository::blob::SCRATCH_BYTES_MAX;
+use crate::repository::blob::{SCRATCH_BYTES_MAX, TOGETHER_BYTES};
 
 /// What a worker's zstd contexts and scratch memory take, in bytes: three buffers stay between blobs, for the
 /// joined chunk, and for what is opened and unpacked again.
 const WORKER_BYTES: u64 = (3 << 20) + 3 * SCRATCH_BYTES_MAX as u64;
-/// Plaintext of a worker that waits for its hash where many are computed at once, in bytes.
-pub const TOGETHER_BYTES: usize = 8 << 20;
 /// What it takes to hash chunks together, besides.
 const TOGETHER_EXTRA_BYTES: u64 = (TOGETHER_BYTES + JOINED_BYTES_MAX - 2 * SCRATCH_BYTES_MAX) as u64;
 /// What the program takes besides: code, stacks, trees on their way.

@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::Id;
-use super::compression::{Compression, Zstd};
+use super::compression::{BadZstd, Compression, Zstd};
 use super::crypto::{Cipher, NONCE_BYTES, SEAL_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
@@ -65,6 +65,61 @@ pub fn shrink(buffer: &mut Vec<u8>) {
     buffer.shrink_to(SCRATCH_BYTES_MAX);
 }
 
+/// Plaintext that is hashed together where the CPU hashes many messages side by side, in bytes.
+pub const TOGETHER_BYTES: usize = 8 << 20;
+
+/// Plaintexts of several blobs, one behind the other, in memory that is kept.
+#[derive(Debug, Default)]
+pub struct Plains {
+    /// Beyond `used` is what others left.
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Plains {
+    /// Bytes that are taken.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Room for the next plaintext of so many bytes, and where it lies.
+    pub fn take(&mut self, bytes: usize) -> (Range<usize>, &mut [u8]) {
+        let range = self.used..self.used + bytes;
+        self.used = range.end;
+        if self.bytes.len() < range.end {
+            self.bytes.resize(range.end, 0);
+        }
+        (range.clone(), self.bytes.get_mut(range).unwrap_or_default())
+    }
+
+    /// Unpacks the next plaintext of so many bytes. The first one takes no more memory than it has bytes, whatever
+    /// is claimed.
+    pub fn unpack(&mut self, zstd: &mut Zstd, packed: &[u8], bytes: usize) -> Result<Range<usize>, BadZstd> {
+        if self.used == 0 && self.bytes.len() < bytes {
+            zstd.decompress_into(packed, bytes, &mut self.bytes)?;
+            self.used = bytes;
+            return Ok(0..bytes);
+        }
+        let (range, room) = self.take(bytes);
+        zstd.decompress_to(packed, room)?;
+        Ok(range)
+    }
+
+    /// What lies there.
+    #[must_use]
+    pub fn at(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    /// Empties it, and gives back what it has beyond `bytes_max`.
+    pub fn clear(&mut self, bytes_max: usize) {
+        self.used = 0;
+        self.bytes.truncate(bytes_max);
+        self.bytes.shrink_to(bytes_max);
+    }
+}
+
 /// A worker's context for sealing: contexts and scratch memory, kept from blob to blob.
 #[derive(Debug)]
 pub struct Sealer {
@@ -75,18 +130,12 @@ pub struct Sealer {
     /// Whether data that does not get smaller is stored as it is.
     raw_when_shorter: bool,
     opened: Vec<u8>,
-    waiting: Waiting,
+    /// Blobs that were sealed and opened again, and whose hashes are not compared yet.
+    waiting: Vec<(Id, Range<usize>)>,
+    /// What they opened to.
+    plains: Plains,
     /// Plaintext that may wait for its hash, in bytes. Only a single blob that is longer takes more.
     waiting_bytes_max: usize,
-}
-
-/// Blobs that were sealed and opened again, and whose hashes are not compared yet.
-#[derive(Debug, Default)]
-struct Waiting {
-    blobs: Vec<(Id, Range<usize>)>,
-    /// What they opened to, one behind the other; the rest of it is what others left.
-    plains: Vec<u8>,
-    used: usize,
 }
 
 /// What `Sealer::seal` wrote.
@@ -108,7 +157,8 @@ impl Sealer {
             compress_trees: version >= 2,
             raw_when_shorter: true,
             opened: Vec::new(),
-            waiting: Waiting::default(),
+            waiting: Vec::new(),
+            plains: Plains::default(),
             waiting_bytes_max: SCRATCH_BYTES_MAX,
         })
     }
@@ -161,7 +211,7 @@ impl Sealer {
         output: &mut [u8],
         random: &dyn Random,
     ) -> Result<SealedLength> {
-        if self.waiting.used > 0 && self.waiting.used + plain.len() > self.waiting_bytes_max {
+        if self.plains.used() > 0 && self.plains.used() + plain.len() > self.waiting_bytes_max {
             self.verify()?;
         }
         let too_small = || Error::new(ErrorKind::Other, "no room to seal a blob").at(id.hex());
@@ -192,7 +242,8 @@ impl Sealer {
         plain_length: Option<u32>,
         plain_bytes: usize,
     ) -> Result<(), BadBlob> {
-        let plain = self.waiting.room(*id, plain_bytes);
+        let (range, plain) = self.plains.take(plain_bytes);
+        self.waiting.push((*id, range));
         if plain_length.is_none() {
             return Ok(self.cipher.open_to(sealed, plain)?);
         }
@@ -204,32 +255,12 @@ impl Sealer {
 
     /// Compares the hashes of all blobs that were sealed since the last time with their ids.
     pub fn verify(&mut self) -> Result<()> {
-        let blobs = std::mem::take(&mut self.waiting.blobs);
-        let plain =
-            |(_, range): &(Id, Range<usize>)| self.waiting.plains.get(range.clone()).unwrap_or_default();
-        let actual = Id::of_many(&blobs.iter().map(plain).collect::<Vec<_>>())?;
-        self.waiting.clear(self.waiting_bytes_max);
+        let blobs = std::mem::take(&mut self.waiting);
+        let plains = blobs.iter().map(|(_, range)| self.plains.at(range.clone()));
+        let actual = Id::of_many(&plains.collect::<Vec<_>>())?;
+        self.plains.clear(self.waiting_bytes_max);
         let wrong = blobs.iter().zip(&actual).find(|((id, _), actual)| id != *actual);
         wrong.map_or(Ok(()), |((id, _), actual)| Err(broken(id, BadBlob::OtherHash(*actual))))
-    }
-}
-
-impl Waiting {
-    /// Where the next blob opens to.
-    fn room(&mut self, id: Id, bytes: usize) -> &mut [u8] {
-        let range = self.used..self.used + bytes;
-        self.used = range.end;
-        if self.plains.len() < range.end {
-            self.plains.resize(range.end, 0);
-        }
-        self.blobs.push((id, range.clone()));
-        self.plains.get_mut(range).unwrap_or_default()
-    }
-
-    fn clear(&mut self, bytes_max: usize) {
-        self.used = 0;
-        self.plains.truncate(bytes_max);
-        self.plains.shrink_to(bytes_max);
     }
 }
 
@@ -256,7 +287,7 @@ pub enum BadBlob {
     NotAuthentic(#[from] super::crypto::NotAuthentic),
     /// It does not decompress.
     #[error(transparent)]
-    Zstd(#[from] super::compression::BadZstd),
+    Zstd(#[from] BadZstd),
     /// It opens to something else.
     #[error("its content has the hash {0}")]
     OtherHash(Id),
@@ -344,7 +375,7 @@ mod tests {
         let mut output = vec![0; Sealer::bound(plain.len())];
         sealer.seal(BlobType::Tree, &Id::of(&plain), &plain, &mut output, &SystemRandom).unwrap();
         assert!(sealer.opened.capacity() <= SCRATCH_BYTES_MAX);
-        assert!(sealer.waiting.plains.capacity() <= SCRATCH_BYTES_MAX);
+        assert!(sealer.plains.bytes.capacity() <= SCRATCH_BYTES_MAX);
     }
 
     #[test]
@@ -354,6 +385,27 @@ mod tests {
         let mut output = vec![0; Sealer::bound(5)];
         let wrong = Id::of(b"something else");
         assert!(sealer.seal(BlobType::Data, &wrong, b"plain", &mut output, &SystemRandom).is_err());
+    }
+
+    #[test]
+    fn plaintexts_lie_one_behind_the_other() {
+        let mut zstd = Zstd::new(Compression::Auto).unwrap();
+        let mut packed = vec![0; Sealer::bound(100_000)];
+        let length = zstd.compress_into(&[7; 100_000], &mut packed).unwrap();
+        let mut plains = Plains::default();
+        // Nothing is given to a claim.
+        assert!(plains.unpack(&mut zstd, &packed[..length], 1 << 30).is_err());
+        for kept in [0, 50_000, 1 << 20] {
+            plains.clear(kept);
+            assert!(plains.bytes.capacity() <= kept.max(1 << 20), "{}", plains.bytes.capacity());
+            let first = plains.unpack(&mut zstd, &packed[..length], 100_000).unwrap();
+            plains.take(3).1.copy_from_slice(b"abc");
+            assert!(plains.unpack(&mut zstd, &packed[..length], 99_999).is_err());
+            let last = plains.unpack(&mut zstd, &packed[..length], 100_000).unwrap();
+            assert_eq!((first.clone(), last.len()), (0..100_000, 100_000));
+            assert!(plains.at(first).iter().chain(plains.at(last)).all(|byte| *byte == 7));
+            assert_eq!(plains.at(100_000..100_003), b"abc");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use crossbeam_channel::Sender;
 
+use super::open::group_bytes;
 use super::plan::{Packs, Use};
 use super::run::{Run, lock};
 use crate::backend::{BackendErrorKind, FileType};
@@ -19,8 +20,6 @@ use crate::repository::Repository;
 const GAP_BYTES: u64 = 64 << 10;
 /// Unneeded bytes that are read along where they are not more than the needed ones before them.
 const GAP_BYTES_MAX: u64 = 1 << 20;
-/// Sealed bytes that a worker takes at a time, about.
-const UNIT_BYTES: u64 = 1 << 20;
 
 /// A run of uses of one pack that is fetched at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +149,7 @@ pub(super) fn fetch(
     // In most stores nobody else holds these bytes, so that they need not be copied to be opened in place.
     let mut bytes = bytes.map(|bytes| bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared)));
     let share = Arc::new(share);
-    let units = units(uses, request);
+    let units = units(uses, request, group_bytes() as u64);
     let starts: Vec<u64> = units
         .iter()
         .skip(1)
@@ -170,15 +169,16 @@ pub(super) fn fetch(
     }
 }
 
-/// Cuts a request between blobs, so that several workers share it. Uses of one blob stay together.
-fn units(uses: &[Use], request: &Request) -> Vec<std::ops::Range<usize>> {
+/// Cuts a request between blobs, so that several workers share it: each takes about what it opens together. Uses of
+/// one blob stay together.
+fn units(uses: &[Use], request: &Request, bytes_min: u64) -> Vec<std::ops::Range<usize>> {
     let mut units: Vec<std::ops::Range<usize>> = Vec::new();
     let mut unit_start = request.start;
     let mut last_offset = None;
     for place in request.uses.clone() {
         let Some(blob) = uses.get(place) else { break };
         let begins = last_offset != Some(blob.offset)
-            && (units.is_empty() || u64::from(blob.offset).saturating_sub(unit_start) >= UNIT_BYTES);
+            && (units.is_empty() || u64::from(blob.offset).saturating_sub(unit_start) >= bytes_min);
         if begins {
             unit_start = u64::from(blob.offset);
             units.push(place..place + 1);
@@ -230,7 +230,7 @@ mod tests {
         let mut uses: Vec<Use> = (0..9).map(|n| blob(0, n * 600_000, 600_000)).collect();
         uses.insert(3, uses[2]);
         let request = &requests(&uses, 1 << 30)[0];
-        let units = units(&uses, request);
+        let units = units(&uses, request, 1 << 20);
         assert!(units.len() > 3);
         assert_eq!(units[0].start, 0);
         assert_eq!(units.last().unwrap().end, uses.len());

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::RestoreOptions;
 use super::fetch::{self, Budget, Unit};
-use super::open::Opening;
+use super::open::{Opening, group_bytes};
 use super::plan::{Packs, Use};
 use super::run::{Run, Trouble};
 use crate::backend::DISK_CONNECTIONS_MAX;
@@ -48,7 +48,11 @@ impl Flow<'_> {
     pub(super) fn run<W: Work>(&self, uses: &[Use], work: impl Fn() -> W + Sync) {
         let (run, options) = (self.run, self.options);
         let (in_flight, request_bytes) = match options.connections {
-            ..=DISK_CONNECTIONS_MAX => DISK_BYTES,
+            ..=DISK_CONNECTIONS_MAX => {
+                // A worker opens a group while the next one is read, and there are two workers at least.
+                let group = group_bytes() as u64;
+                (DISK_BYTES.0.max(4 * group), DISK_BYTES.1.max(group))
+            }
             _ => OBJECTS_BYTES,
         };
         let in_flight = in_flight.min(options.memory_bytes / 3).max(8 << 20);

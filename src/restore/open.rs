@@ -1,7 +1,7 @@
 //! Opens fetched blobs: MAC, decompression, hash. No byte goes on that does not have the hash of its id.
 //!
-//! Small blobs are opened in groups and hashed together, which fills the lanes of a wide CPU; a group stays
-//! small enough for the CPU's cache. A blob that does not open is read again, alone, from every pack that an
+//! Blobs are opened in groups and hashed together, which fills the lanes of a wide CPU; where there are none a group
+//! stays small enough for the CPU's cache. A blob that does not open is read again, alone, from every pack that an
 //! index names for it: a bad transfer or one bad copy of two is not the end of a file.
 
 use std::ops::Range;
@@ -11,17 +11,19 @@ use super::plan::Use;
 use super::run::{Run, Trouble};
 use crate::backend::FileType;
 use crate::error::Result;
-use crate::repository::blob::{BlobType, Opener};
+use crate::repository::blob::{BlobType, Opener, Plains, TOGETHER_BYTES};
 use crate::repository::compression::{Compression, Zstd};
 use crate::repository::crypto::{Cipher, NONCE_BYTES};
 use crate::repository::index::Index;
 use crate::repository::{Id, Repository, as_damage, damaged_blob, missing_blob};
 
-/// Plaintext that is opened before it is hashed and written, in bytes, and how many blobs.
-const GROUP_BYTES: u64 = 1 << 20;
-const GROUP_BLOBS: usize = 32;
-/// A larger blob is a group of its own, so that few buffers grow large.
-const SMALL_BYTES: u64 = 256 << 10;
+/// Blobs that are opened before they are hashed and written.
+const GROUP_BLOBS: usize = 64;
+
+/// Their plaintext, but for a single blob that is longer, in bytes.
+pub(super) fn group_bytes() -> usize {
+    if Id::at_once() > 1 { TOGETHER_BYTES } else { 1 << 20 }
+}
 
 /// A worker's contexts and buffers, kept from blob to blob.
 pub(super) struct Opening<'a> {
@@ -30,8 +32,8 @@ pub(super) struct Opening<'a> {
     cipher: Cipher,
     zstd: Zstd,
     alone: Opener,
-    /// One a blob of a group, for what is compressed.
-    plains: Vec<Vec<u8>>,
+    /// What of a group was compressed.
+    plains: Plains,
     opened: Vec<Opened>,
 }
 
@@ -42,21 +44,19 @@ enum Opened {
     Bad,
     /// At this place of the unit, where its sealed bytes lay.
     InPlace(Range<usize>),
-    /// In the buffer of its place in the group.
-    Unpacked,
+    /// At this place of the worker's buffer.
+    Unpacked(Range<usize>),
 }
 
 impl<'a> Opening<'a> {
     pub(super) fn new(repository: &'a Repository, index: &'a Index) -> Result<Self> {
-        let mut plains = Vec::new();
-        plains.resize_with(GROUP_BLOBS, Vec::new);
         Ok(Self {
             repository,
             index,
             cipher: repository.cipher().clone(),
             zstd: Zstd::new(Compression::Auto)?,
             alone: repository.opener()?,
-            plains,
+            plains: Plains::default(),
             opened: Vec::new(),
         })
     }
@@ -94,9 +94,9 @@ impl<'a> Opening<'a> {
 
     fn open_group(&mut self, unit: &mut Unit, group: &[&[Use]]) -> Result<()> {
         self.opened.clear();
-        for (uses, plain) in group.iter().zip(&mut self.plains) {
-            let opened =
-                uses.first().and_then(|blob| open_one(&self.cipher, &mut self.zstd, unit, blob, plain));
+        self.plains.clear(group_bytes());
+        for uses in group {
+            let opened = uses.first().and_then(|blob| self.open_one(unit, blob));
             self.opened.push(opened.unwrap_or(Opened::Bad));
         }
         let messages: Vec<&[u8]> =
@@ -110,12 +110,24 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
+    /// Opens a blob where it lies, and unpacks it when it is compressed.
+    fn open_one(&mut self, unit: &mut Unit, blob: &Use) -> Option<Opened> {
+        let (from, sealed) = unit.sealed(blob)?;
+        let opened = self.cipher.open_in_place(sealed).ok()?;
+        if let Some(length) = blob.plain_length() {
+            let place = self.plains.unpack(&mut self.zstd, opened, length as usize);
+            return place.ok().map(Opened::Unpacked);
+        }
+        let start = from + NONCE_BYTES;
+        Some(Opened::InPlace(start..start + opened.len()))
+    }
+
     /// The plaintext of a blob of the group.
     fn plain<'p>(&'p self, unit: &'p Unit, place: usize) -> Option<&'p [u8]> {
         match self.opened.get(place)? {
             Opened::Bad => None,
             Opened::InPlace(range) => Some(unit.at(range.clone())),
-            Opened::Unpacked => self.plains.get(place).map(Vec::as_slice),
+            Opened::Unpacked(range) => Some(self.plains.at(range.clone())),
         }
     }
 
@@ -149,24 +161,6 @@ impl<'a> Opening<'a> {
     }
 }
 
-/// Opens a blob where it lies, and unpacks it into `plain` when it is compressed.
-fn open_one(
-    cipher: &Cipher,
-    zstd: &mut Zstd,
-    unit: &mut Unit,
-    blob: &Use,
-    plain: &mut Vec<u8>,
-) -> Option<Opened> {
-    let (from, sealed) = unit.sealed(blob)?;
-    let opened = cipher.open_in_place(sealed).ok()?;
-    if let Some(length) = blob.plain_length() {
-        zstd.decompress_into(opened, length as usize, plain).ok()?;
-        return Some(Opened::Unpacked);
-    }
-    let start = from + NONCE_BYTES;
-    Some(Opened::InPlace(start..start + opened.len()))
-}
-
 /// The first blobs of `uses` that are opened together, each with its uses, and the rest.
 fn group(uses: &[Use]) -> (Vec<&[Use]>, &[Use]) {
     let mut group = Vec::new();
@@ -174,7 +168,7 @@ fn group(uses: &[Use]) -> (Vec<&[Use]>, &[Use]) {
     let mut rest = uses;
     while let Some(blob) = rest.first() {
         let blob_bytes = blob.plain_bytes();
-        let fits = group.len() < GROUP_BLOBS && bytes < GROUP_BYTES && blob_bytes <= SMALL_BYTES;
+        let fits = group.len() < GROUP_BLOBS && bytes + blob_bytes <= group_bytes() as u64;
         if !group.is_empty() && !fits {
             break;
         }
@@ -183,9 +177,6 @@ fn group(uses: &[Use]) -> (Vec<&[Use]>, &[Use]) {
         group.push(all);
         rest = after;
         bytes += blob_bytes;
-        if blob_bytes > SMALL_BYTES {
-            break;
-        }
     }
     (group, rest)
 }
