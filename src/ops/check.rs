@@ -26,6 +26,6 @@ pub fn verdict(summary: &CheckSummary, location: &str) -> Option<Error> {
         Error::new(ErrorKind::Damaged, "the repository is damaged")
             .at(location)
             .because(format!("{} {word} found", summary.errors))
-            .then("The lines above say where, whom it hits and what to run next")
+            .then("Back up again, which stores anew what the source still has; this run's log says where, whom it hits, and what to run after that")
     })
 }

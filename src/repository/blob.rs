@@ -391,7 +391,7 @@ mod tests {
     fn plaintexts_lie_one_behind_the_other() {
         let mut zstd = Zstd::new(Compression::Auto).unwrap();
         let mut packed = vec![0; Sealer::bound(100_000)];
-        let length = zstd.compress_into(&[7; 100_000], &mut packed).unwrap();
+        let length = zstd.compress_into(&vec![7; 100_000], &mut packed).unwrap();
         let mut plains = Plains::default();
         // Nothing is given to a claim.
         assert!(plains.unpack(&mut zstd, &packed[..length], 1 << 30).is_err());

@@ -91,9 +91,10 @@ impl Trouble {
     }
 }
 
+/// What to do next is said once, at the end of the run.
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        Self { kind: error.kind, cause: error.to_string() }
+        Self { kind: error.kind, cause: Error { next: None, ..error }.to_string() }
     }
 }
 

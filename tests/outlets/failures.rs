@@ -91,9 +91,13 @@ const CASES: [Case; 24] = [
     ("target that fills up", NoSpace, "no space left on device", "Make room and run", |place| {
         place.filled("off")
     }),
-    ("damage that check finds", Damaged, "faults were found", "The lines above say where", |place| {
-        failed(&place.damaged("check").with("MOVER_CHECK_READ_DATA", "1"))
-    }),
+    (
+        "damage that check finds",
+        Damaged,
+        "faults were found",
+        "Back up again, which stores anew what the source still has",
+        |place| failed(&place.damaged("check").with("MOVER_CHECK_READ_DATA", "1")),
+    ),
     ("damage that verify finds", Damaged, "its authentication tag does not match", "Run check", |place| {
         failed(&place.damaged("verify"))
     }),
@@ -306,6 +310,7 @@ impl Told {
             let why = ["what", "place", "cause"].map(part).join(": ");
             assert!(why.contains(cause), "{what}: the {place} lacks {cause:?}: {why}");
             assert!(part("next").contains(next), "{what}: the {place} lacks {next:?}: {}", part("next"));
+            assert!(!why.contains(part("next")), "{what}: the {place} says what to do twice: {why}");
             assert!(!json.contains(MARK), "{json}");
         }
     }
