@@ -14,6 +14,7 @@ use std::sync::Arc;
 use support::listing::{self, assert_same};
 use support::mover::{self, Mover};
 use support::restic::{REFEREES, Restic};
+use support::scratch;
 use support::source;
 use tempfile::TempDir;
 use volmover::backend::FileType;
@@ -33,7 +34,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let [repository, source, cache] = std::array::from_fn(|_| TempDir::new().unwrap());
+        let [repository, source, cache] = std::array::from_fn(|_| scratch());
         mover::create(repository.path(), 2);
         source::files(source.path(), 30, 20_000, 1);
         fs::create_dir(source.path().join("below")).unwrap();
@@ -247,7 +248,7 @@ fn a_limit_is_kept_and_others_make_room_first() {
     assert!(restics.exists(), "restic's own does not count, and is left while the volume has room");
 
     // Nothing fits: nothing is kept, and nothing fails.
-    let tiny = World { cache: TempDir::new().unwrap(), bytes_max: 100, ..limited };
+    let tiny = World { cache: scratch(), bytes_max: 100, ..limited };
     tiny.change(1);
     tiny.backup();
     tiny.backup();
@@ -275,7 +276,7 @@ fn no_place_is_made_right_below_the_root() {
     mover.backup(world.source.path()).unwrap();
     world.assert_restores("without a place");
     assert!(!Path::new("/volmover-has-no-such-home").exists());
-    let below = World { cache: TempDir::new().unwrap(), ..world };
+    let below = World { cache: scratch(), ..world };
     fs::remove_dir(below.cache.path()).unwrap();
     below.change(1);
     below.backup();

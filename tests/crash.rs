@@ -15,6 +15,7 @@ use support::fixture::copy_folder;
 use support::listing;
 use support::mover::{self, Mover, backup_options};
 use support::restic::{REFEREES, Restic};
+use support::scratch;
 use support::source;
 use tempfile::TempDir;
 use volmover::backend::fault::{CHANGES, Fault, Rule};
@@ -57,7 +58,7 @@ struct World {
 
 impl World {
     fn new(version: u32) -> Self {
-        let (source, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (source, repository) = (scratch(), scratch());
         mover::create(repository.path(), version);
         source::every_kind(source.path());
         source::files(source.path(), 5, 60 << 10, 1);
@@ -70,7 +71,7 @@ impl World {
     }
 
     fn copy(&self) -> TempDir {
-        let copy = TempDir::new().unwrap();
+        let copy = scratch();
         copy_folder(self.repository.path(), copy.path());
         copy
     }
@@ -188,7 +189,7 @@ fn a_list_or_an_index_that_fails_ends_the_backup() {
 /// Packs before the index that names them, indexes before the snapshot, the lock around all of it.
 #[test]
 fn writes_come_in_the_order_that_a_crash_needs() {
-    let (folder, memory) = (TempDir::new().unwrap(), Arc::new(MemoryBackend::new()));
+    let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));
     mover::create_in(memory.as_ref(), 2);
     source::files(folder.path(), 40, 60 << 10, 1);
     let record = Arc::new(Record::keeping_all(memory));
@@ -226,7 +227,7 @@ fn writes_come_in_the_order_that_a_crash_needs() {
 
 /// A repository in memory, a source of some 200 packs' worth, and how many packs a whole backup writes.
 fn large() -> (TempDir, Arc<MemoryBackend>, u64) {
-    let (folder, memory) = (TempDir::new().unwrap(), Arc::new(MemoryBackend::new()));
+    let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));
     mover::create_in(memory.as_ref(), 2);
     source::files(folder.path(), 300, 90 << 10, 1);
     let empty = memory.content();

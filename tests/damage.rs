@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use support::fixture::{self, Damage, Part, copy_folder, damage_file};
 use support::mover::{self, Mover};
-use support::{listing, source};
+use support::{listing, scratch, source};
 use tempfile::TempDir;
 use volmover::backend::fault::{Fault, Rule};
 use volmover::backend::memory::MemoryBackend;
@@ -76,7 +76,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (source, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (source, repository) = (scratch(), scratch());
         mover::create(repository.path(), 2);
         source::files(source.path(), 4, 2000, 1);
         Mover::open(repository.path()).unwrap().backup(source.path()).unwrap();
@@ -84,7 +84,7 @@ impl World {
     }
 
     fn copy(&self) -> TempDir {
-        let copy = TempDir::new().unwrap();
+        let copy = scratch();
         copy_folder(self.repository.path(), copy.path());
         copy
     }
@@ -120,7 +120,7 @@ fn run(operation: Operation, repository: &Path, source: &Path) -> Result<bool> {
         Operation::Snapshots => mover.repository.snapshots().map(|_| true),
         Operation::Backup => mover.backup(source).map(|_| true),
         Operation::Restore => {
-            let target = TempDir::new().unwrap();
+            let target = scratch();
             let outcome = mover.restore("latest", target.path())?;
             Ok(matches!(outcome, Outcome::Restored(_)))
         }
@@ -229,7 +229,7 @@ fn a_backup_after_a_lost_tree_pack_is_whole_or_fails() {
 fn a_snapshot_that_goes_after_it_was_listed() {
     let memory: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
     mover::create_in(&*memory, 2);
-    let source = TempDir::new().unwrap();
+    let source = scratch();
     let first = Mover::open_backend(Arc::clone(&memory)).unwrap();
     for content in ["one", "two"] {
         fs::write(source.path().join("file"), content).unwrap();

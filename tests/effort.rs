@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::listing::{self, assert_same};
 use support::mover::{self, Mover, backup_options};
 use support::restic::{REFEREES, Restic};
-use tempfile::TempDir;
+use support::scratch;
 use volmover::backend::FileType;
 use volmover::backend::fault::{Fault, Rule};
 use volmover::backend::record::Request;
@@ -47,7 +47,7 @@ fn stored(source: &Path, repository: &Path, delay: Duration) -> u64 {
 
 #[test]
 fn a_slow_store_gets_fewer_bytes() {
-    let [source, quick, slow] = std::array::from_fn(|_| TempDir::new().unwrap());
+    let [source, quick, slow] = std::array::from_fn(|_| scratch());
     for seed in 0..8 {
         fs::write(source.path().join(format!("{seed}.txt")), text(seed)).unwrap();
     }
@@ -57,7 +57,7 @@ fn a_slow_store_gets_fewer_bytes() {
     for version in REFEREES {
         let Some(restic) = Restic::on(version, slow.path()) else { return };
         restic.check();
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         restic.restore("latest", target.path());
         assert_same(&listing::list(source.path()), &listing::list(target.path()), version);
     }

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use support::fixture::{self, Damage, PASSWORD, Part};
 use support::listing;
+use support::scratch;
 use volmover::repository::Id;
 use volmover::repository::config_file::RepositoryConfig;
 use volmover::repository::key::KeyFile;
@@ -142,7 +143,7 @@ fn restic_finds_whole_fixtures_whole_and_restores_what_is_expected() {
     let Some(restic) = support::peer("restic-0.19") else { return };
     for name in fixture::WHOLE {
         let copy = fixture::copy(name);
-        let target = tempfile::TempDir::new().unwrap();
+        let target = scratch();
         let run = |arguments: &[&str]| {
             let output = Command::new(&restic)
                 .env("RESTIC_PASSWORD", PASSWORD)
@@ -163,7 +164,7 @@ fn restic_finds_whole_fixtures_whole_and_restores_what_is_expected() {
 
 #[test]
 fn a_listing_shows_what_differs() {
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = scratch();
     fs::write(folder.path().join("a b"), "x").unwrap();
     let before = listing::list(folder.path());
     assert!(before.starts_with("f\t") && before.ends_with("\t-\t-\ta\\x20b\n"), "{before}");

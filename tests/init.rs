@@ -18,6 +18,7 @@ use support::clock::{FastClock, SleepClock};
 use support::fixture::{self, PASSWORD};
 use support::mover::{self, access};
 use support::restic::{REFEREES, Restic};
+use support::scratch;
 use volmover::backend::fault::{CHANGES, Fault, Rule};
 use volmover::backend::local::LocalBackend;
 use volmover::backend::memory::MemoryBackend;
@@ -94,7 +95,7 @@ fn system() -> Arc<dyn Clock> {
 #[test]
 fn twenty_starters_make_one_repository_in_a_folder() {
     for _ in 0..support::scaled(2) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = scratch();
         let root = folder.path().join("not/yet/there");
         let started = race(&system(), || Arc::new(LocalBackend::open(&root, 4)));
         assert_one(&LocalBackend::open(&root, 4), &started);
@@ -325,7 +326,7 @@ fn opening_what_is_missing_is_exit_10_and_writes_nothing() {
     let error = Repository::open(Arc::clone(&memory) as _, &access(system())).unwrap_err();
     assert_eq!(error.kind.exit_code(), 10);
     assert_eq!(memory.content(), MemoryBackend::new().content());
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let root = folder.path().join("absent");
     assert_eq!(Repository::open(mover::local(&root), &access(system())).unwrap_err().kind.exit_code(), 10);
     assert!(!root.exists());
@@ -333,7 +334,7 @@ fn opening_what_is_missing_is_exit_10_and_writes_nothing() {
 
 #[test]
 fn a_stray_key_of_a_loser_is_passed_over() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     mover::create(folder.path(), 2);
     let backend = mover::local(folder.path());
     let own = backend.list(FileType::Key).unwrap()[0].name.clone();
@@ -427,7 +428,7 @@ fn a_damaged_key_is_passed_over_when_another_opens() {
 
 #[test]
 fn restic_opens_what_init_made() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let (repository, _) = start(mover::local(folder.path()), &system()).unwrap();
     for version in REFEREES {
         let Some(restic) = Restic::on(version, folder.path()) else { continue };

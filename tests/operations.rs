@@ -18,7 +18,7 @@ use support::clock::SleepClock;
 use support::fixture::{self, PASSWORD};
 use support::mover::{self, Mover, create_in};
 use support::restic::Restic;
-use support::{listing, scaled, source};
+use support::{listing, scaled, scratch, source};
 use tempfile::TempDir;
 use volmover::backend::layout::path_of;
 use volmover::backend::memory::MemoryBackend;
@@ -33,7 +33,7 @@ struct World {
 
 impl World {
     fn on(repository: TempDir) -> Self {
-        let source = TempDir::new().unwrap();
+        let source = scratch();
         source::files(source.path(), 3, 10_000, 5);
         Self { repository, source }
     }
@@ -102,7 +102,7 @@ impl World {
     #[track_caller]
     fn work(&self, left: usize) {
         self.ok("backup", &[]);
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         let (from, to) = (self.source.path().to_str().unwrap(), target.path().to_str().unwrap());
         self.ok("restore", &[("DATA_DIR", to), ("MOVER_PATH", from)]);
         listing::assert_same(&listing::list(self.source.path()), &listing::list(target.path()), "restored");
@@ -123,7 +123,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn on_an_empty_repository() {
     for version in [1, 2] {
-        let repository = TempDir::new().unwrap();
+        let repository = scratch();
         mover::create(repository.path(), version);
         let world = World::on(repository);
         assert_eq!(world.ok("snapshots", &[]), "");
@@ -140,7 +140,7 @@ fn on_an_empty_repository() {
         world.expect(1, "init", &[]);
         world.ok("forget", &[("FORGET_OPTIONS", "--keep-last 1")]);
         world.ok("prune", &[]);
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         let restored = world.ok("restore", &[("DATA_DIR", target.path().to_str().unwrap())]);
         assert!(restored.contains("No eligible snapshots found"), "{restored}");
         world.restic_finds_nothing();
@@ -163,7 +163,7 @@ fn on_a_repository_of_version_1() {
 fn with_snapshots(count: usize) -> TempDir {
     let store = Arc::new(MemoryBackend::new());
     create_in(store.as_ref(), 2);
-    let (folder, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (folder, repository) = (scratch(), scratch());
     source::files(folder.path(), 5, 5_000, 3);
     let mover = Mover::open_at(store.clone(), Arc::new(SleepClock::new())).unwrap();
     let states: Vec<Snapshot> = (0..count.div_ceil(50))

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use support::mover::{self, Mover, backup_options};
+use support::scratch;
 use support::source;
-use tempfile::TempDir;
 use volmover::backend::memory::MemoryBackend;
 use volmover::backend::record::{Record, Request};
 use volmover::backend::{Backend, FileType};
@@ -42,7 +42,7 @@ impl Visitor for Seen {
 
 /// A repository with six snapshots in many small packs.
 fn world() -> (Arc<MemoryBackend>, Vec<Id>) {
-    let (folder, memory) = (TempDir::new().unwrap(), Arc::new(MemoryBackend::new()));
+    let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));
     mover::create_in(memory.as_ref(), 2);
     let mover = Mover::open_backend(Arc::clone(&memory) as _).unwrap();
     for round in 0..6 {

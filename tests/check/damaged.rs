@@ -12,7 +12,7 @@ use crate::made::{
 };
 use crate::support::clock::SleepClock;
 use crate::support::restic::Restic;
-use crate::support::{fixture, mover, scaled};
+use crate::support::{fixture, mover, scaled, scratch};
 
 const DAMAGED_FIXTURES: [&str; 6] = [
     "unreferenced-pack",
@@ -29,7 +29,7 @@ fn whole_repositories_are_clean() {
         assert_clean(fixture::copy(name).path());
     }
     for version in [1, 2] {
-        let empty = tempfile::tempdir().unwrap();
+        let empty = scratch();
         mover::create(empty.path(), version);
         assert_clean(empty.path());
     }
@@ -97,7 +97,7 @@ fn who_is_hit_is_named() {
         ("small", &["/a/b/small", "/other/same"], 2),
         ("new", &["/other/new"], 1),
     ] {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = scratch();
         fixture::copy_folder(repository.path(), copy.path());
         let pack = blob(content);
         fs::remove_file(copy.path().join(format!("data/{}/{pack}", &pack[..2]))).unwrap();
@@ -140,7 +140,7 @@ fn what_restic_finds_in_random_damage_is_found() {
     let mut dice = Dice(seed);
     let (_source, repository) = one_blob_a_pack();
     for round in 0..scaled(12) {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = scratch();
         fixture::copy_folder(repository.path(), copy.path());
         let mut files = packs(copy.path());
         for folder in ["index", "snapshots"] {

@@ -15,6 +15,7 @@ use crate::made::{noise, one_blob_a_pack, open, packs};
 use crate::support::fixture;
 use crate::support::mover;
 use crate::support::restic::Restic;
+use crate::support::scratch;
 
 const MODES: [&str; 3] = ["restore-size", "files-by-contents", "raw-data"];
 
@@ -60,7 +61,7 @@ fn the_three_modes_are_those_of_restic() {
 /// Hard links inside and across folders, the same content twice, no empty file, raw and compressed blobs.
 #[test]
 fn links_and_copies_count_as_restic_counts_them() {
-    let (source, repository) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (source, repository) = (scratch(), scratch());
     let root = source.path();
     for version in [1, 2] {
         let repository = repository.path().join(version.to_string());
@@ -90,7 +91,7 @@ fn what_no_snapshot_needs_and_what_is_stored_twice_add_up() {
     assert_eq!(before.snapshots.iter().map(|one| one.added_bytes).sum::<u64>(), before.needed.stored_bytes);
     // Hidden from a backup, the index makes it store everything again.
     let index = repository.path().join("index");
-    let hidden = tempfile::tempdir().unwrap();
+    let hidden = scratch();
     fixture::copy_folder(&index, hidden.path());
     let snapshots = repository.path().join("snapshots");
     for file in [&index, &snapshots].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
@@ -113,7 +114,7 @@ fn what_no_snapshot_needs_and_what_is_stored_twice_add_up() {
 #[test]
 fn an_empty_repository_has_no_figures_and_a_filter_hides_what_is_unused() {
     for version in [1, 2] {
-        let empty = tempfile::tempdir().unwrap();
+        let empty = scratch();
         mover::create(empty.path(), version);
         let figures = stats(empty.path());
         assert_eq!((figures.needed.count, figures.whole.packs, figures.whole.unused), (0, 0, Some((0, 0))));

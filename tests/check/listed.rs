@@ -9,6 +9,7 @@ use crate::made::{one_blob_a_pack, open};
 use crate::support::fixture;
 use crate::support::mover;
 use crate::support::restic::Restic;
+use crate::support::scratch;
 
 fn ours(folder: &std::path::Path, id: &str, json: bool, zone: &str) -> String {
     let mover = open(folder).unwrap();
@@ -66,7 +67,7 @@ fn a_folder_of_a_snapshot_is_listed_from_there() {
 #[test]
 fn nothing_eligible_is_told_and_is_no_failure() {
     for version in [1, 2] {
-        let empty = tempfile::tempdir().unwrap();
+        let empty = scratch();
         mover::create(empty.path(), version);
         let mover = open(empty.path()).unwrap();
         let options = LsOptions { subfolder: None, json: false, terminal: false, zone: TimeZone::UTC };

@@ -16,6 +16,7 @@ use volmover::report::CheckSummary;
 use crate::support::clock::SleepClock;
 use crate::support::mover::{Mover, backup_options, create, local};
 use crate::support::restic::Restic;
+use crate::support::scratch;
 
 /// A small random number generator, for tests that print their seed.
 pub struct Dice(pub u64);
@@ -37,7 +38,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// Two snapshots of a few nested folders; the second differs in one file. One pack a blob.
 pub fn one_blob_a_pack() -> (TempDir, TempDir) {
-    let (source, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (source, repository) = (scratch(), scratch());
     create(repository.path(), 2);
     let root = source.path();
     fs::create_dir_all(root.join("a/b/c")).unwrap();

@@ -21,6 +21,7 @@ use volmover::restore::select::Filter;
 use crate::support::clock::SleepClock;
 use crate::support::fixture;
 use crate::support::mover::{Mover, access, create_in, local, prune_options};
+use crate::support::scratch;
 
 const SNAPSHOTS: usize = 10_000;
 
@@ -28,7 +29,7 @@ const SNAPSHOTS: usize = 10_000;
 fn ten_thousand_snapshots_cost_ten_thousand_small_reads() {
     let store = Arc::new(MemoryBackend::new());
     create_in(store.as_ref(), 2);
-    let source = tempfile::tempdir().unwrap();
+    let source = scratch();
     std::fs::create_dir(source.path().join("folder")).unwrap();
     std::fs::write(source.path().join("folder/file"), "content").unwrap();
     let writer = Mover::open_backend(store.clone()).unwrap();

@@ -18,7 +18,7 @@ use crate::support::clock::SleepClock;
 use crate::support::fixture::{self, Damage, Part, damage, damage_file, path_of};
 use crate::support::mover;
 use crate::support::restic::Restic;
-use crate::support::{listing, scaled};
+use crate::support::{listing, scaled, scratch};
 
 /// All files with their content.
 fn content(folder: &Path) -> BTreeSet<(String, Vec<u8>)> {
@@ -53,7 +53,7 @@ fn blobs(restic: &Restic) -> BTreeSet<String> {
 }
 
 fn copy_of(folder: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = scratch();
     fixture::copy_folder(folder, copy.path());
     copy
 }
@@ -270,7 +270,7 @@ fn a_damaged_index_is_repaired_first() {
 #[test]
 fn there_is_nothing_to_repair_in_an_empty_repository() {
     for version in [1, 2] {
-        let empty = tempfile::tempdir().unwrap();
+        let empty = scratch();
         mover::create(empty.path(), version);
         let mover = open(empty.path()).unwrap();
         assert!(ops::repair::index(&mover.session(), true).unwrap().is_nothing());

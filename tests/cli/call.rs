@@ -20,6 +20,7 @@ use volmover::repository::open::Access;
 use crate::support::children::Running;
 use crate::support::is_root;
 use crate::support::mover::{self, Mover};
+use crate::support::scratch;
 
 /// The mark of all secrets: nothing that is printed holds it.
 pub const MARK: &str = "Gehe1m";
@@ -190,7 +191,8 @@ impl Ran {
 
 /// The program where everybody can reach it: the build's own folder may be closed to others.
 static COPY: LazyLock<TempDir> = LazyLock::new(|| {
-    let folder = open_folder();
+    // On the disk: nobody drops what is static.
+    let folder = opened(TempDir::new().unwrap());
     let copy = folder.path().join("volmover");
     // Written by another process: one that this one starts meanwhile would hold the file open for writing, and
     // what is open for writing cannot be run.
@@ -202,7 +204,10 @@ static COPY: LazyLock<TempDir> = LazyLock::new(|| {
 
 /// A temporary folder that everybody may read.
 pub fn open_folder() -> TempDir {
-    let folder = TempDir::new().unwrap();
+    opened(scratch())
+}
+
+fn opened(folder: TempDir) -> TempDir {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
@@ -229,6 +234,11 @@ impl Repo {
         Self { folder }
     }
 
+    /// The one in a folder, with the password of all repositories here.
+    pub fn of(folder: TempDir) -> Self {
+        Self { folder }
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -249,6 +259,7 @@ impl Repo {
     }
 }
 
-fn access() -> Access<'static> {
+/// Access by the password of all repositories here.
+pub fn access() -> Access<'static> {
     Access { password: PASSWORD.as_bytes(), ..mover::access(Arc::new(SystemClock::new())) }
 }

@@ -3,9 +3,8 @@
 
 use std::fs;
 
-use tempfile::TempDir;
-
 use super::call::{Call, MARK, PASSWORD, Repo, source};
+use crate::support::scratch;
 
 /// A variable, a wrong value, and the line without `Fatal: `.
 const WRONG: [(&str, &str, &str); 45] = [
@@ -162,7 +161,7 @@ const WRONG: [(&str, &str, &str); 45] = [
 
 #[test]
 fn a_wrong_value_is_named_with_what_is_accepted() {
-    let (source, place) = (source(), TempDir::new().unwrap());
+    let (source, place) = (source(), scratch());
     let repository = place.path().join("repository");
     let call = Call::on("backup restore", &repository).with("DATA_DIR", source.path());
     for (name, value, line) in WRONG {
@@ -212,7 +211,7 @@ fn stores_to_come_are_named() {
 
 #[test]
 fn operations_are_known_before_anything_runs() {
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let repository = place.path().join("repository");
     for (operations, line) in [
         ("init frobnicate", "unknown operation: frobnicate. Supported: init, backup, "),
@@ -252,7 +251,7 @@ fn with_json_an_object_stands_before_the_last_line() {
 
 #[test]
 fn an_option_goes_before_the_environment_before_the_directory() {
-    let (repo, source, directory) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, directory) = (Repo::new(), source(), scratch());
     for (name, value) in [
         ("RESTIC_PASSWORD", format!("{PASSWORD}\n")),
         ("RESTIC_REPOSITORY", repo.path().to_str().unwrap().to_owned()),

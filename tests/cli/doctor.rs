@@ -3,11 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use tempfile::TempDir;
-
 use super::call::{Call, MARK, Ran, Repo, source};
 use super::s3::{Fault, Profile, S3Server};
 use super::tls::Authority;
+use crate::support::scratch;
 
 const ACCESS: &str = "AKIAGehe1m";
 const SECRET: &str = "Gehe1m/secret+key";
@@ -59,7 +58,7 @@ fn a_folder_in_good_health() {
 
 #[test]
 fn what_is_wrong_with_a_folder_is_told() {
-    let (repo, place) = (Repo::new(), TempDir::new().unwrap());
+    let (repo, place) = (Repo::new(), scratch());
     let wrong = repo.call("doctor").with("RESTIC_PASSWORD", "Gehe1m, but wrong");
     let ran = wrong.fails(12, "Fatal: wrong password or no key found");
     assert_eq!((outcome(&ran, "repository").as_str(), outcome(&ran, "delete").as_str()), ("FAILED", "ok"));
@@ -71,7 +70,7 @@ fn what_is_wrong_with_a_folder_is_told() {
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     Call::on("doctor", &missing).by_nobody().fails(23, "Fatal: the repository's folder cannot be made");
     // What rests on nothing that failed is looked at all the same.
-    let closed = TempDir::new().unwrap();
+    let closed = scratch();
     fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let ran = repo.call("doctor").by_nobody().with("DATA_DIR", closed.path()).run();
     assert_ne!(ran.code, 0);
@@ -140,7 +139,7 @@ fn wrong_credentials_and_missing_rights() {
 
 #[test]
 fn certificates() {
-    let (authority, folder) = (Authority::new("doctor"), TempDir::new().unwrap());
+    let (authority, folder) = (Authority::new("doctor"), scratch());
     let server = S3Server::start_tls(Profile::plain(), authority.server(&["127.0.0.1"], false));
     server.add_key(ACCESS, SECRET, None);
     let url = format!("s3:{}/repository/prefix", server.endpoint());

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::call::{NOBODY, Repo, open_folder, source};
 use super::support::source::random_bytes;
-use super::support::{is_root, skipped};
+use super::support::{is_root, scratch, skipped};
 
 /// Gives a folder and all in it to the user whom `by_nobody` makes of a call.
 fn give_away(folder: &Path) {
@@ -83,7 +83,7 @@ struct Mount(TempDir);
 
 impl Mount {
     fn new() -> Option<Self> {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         let mount = || {
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).output()
         };
@@ -129,7 +129,7 @@ fn a_target_that_is_too_small_is_20() {
 
 #[test]
 fn a_snapshot_must_be_meant() {
-    let (repo, source, target) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, target) = (Repo::new(), source(), scratch());
     // Of seventeen ids, two begin with the same digit.
     for n in 0..17 {
         fs::write(source.path().join("short"), format!("content {n}")).unwrap();
@@ -178,7 +178,7 @@ fn what_cannot_be_read_is_3_and_the_rest_is_saved() {
     for (_, snapshot) in snapshots {
         assert_eq!(snapshot.tags, ["partial"]);
     }
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", target.path()).ok();
     assert!(target.path().join("short").exists() && !target.path().join("d/text").exists());
 }
@@ -194,13 +194,13 @@ fn a_folder_of_a_snapshot_can_be_meant() {
     };
     let id = repo.mover().snapshot_ids().remove(0);
     for part in ["latest:d".to_owned(), format!("{}:/d/", &id[..8]), "latest~0:/d".to_owned()] {
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         restore(&part, target.path()).ok();
         let names: Vec<_> =
             fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["text"], "{part}");
     }
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     restore("latest:short", target.path())
         .fails(1, "Fatal: cannot restore the folder: short: it is not a folder");
     restore("latest:none", target.path())

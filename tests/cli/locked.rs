@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use volmover::repository::lock::LockMode;
 
 use super::call::{Call, PASSWORD, Ran, Repo, source};
 use super::support::children::wait_until;
+use super::support::scratch;
 
 #[test]
 fn a_lock_of_another_is_respected() {
@@ -31,7 +31,7 @@ fn a_lock_of_another_is_respected() {
 
 #[test]
 fn who_waits_for_a_lock_is_ended_by_a_signal() {
-    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, place) = (Repo::new(), source(), scratch());
     let (mover, message) = (repo.mover(), place.path().join("message"));
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let held = mover.session().locked(LockMode::Exclusive, |_| {
@@ -65,7 +65,7 @@ fn who_waits_for_a_lock_is_ended_by_a_signal() {
 /// Before the first operation, with the password known: nothing is done yet.
 #[test]
 fn a_random_wait_comes_first_and_is_ended_by_a_signal() {
-    let (source, place) = (source(), TempDir::new().unwrap());
+    let (source, place) = (source(), scratch());
     let [script, asked, repository] = ["password", "asked", "repository"].map(|name| place.path().join(name));
     std::fs::write(&script, format!("#!/bin/sh\n: >{}\necho {PASSWORD}\n", asked.display())).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -117,7 +117,7 @@ fn a_backup_that_is_terminated_gives_its_lock_back() {
 
 #[test]
 fn unlock_without_a_repository_or_without_locks_has_nothing_to_do() {
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = scratch();
     let missing = folder.path().join("missing");
     let said = super::call::Call::on("unlock", &missing).ok();
     assert_eq!(said, format!("no repository at {}, so there are no locks to remove\n", missing.display()));

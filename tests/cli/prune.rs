@@ -3,9 +3,9 @@
 use std::fs;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::call::{Call, Repo, source};
+use crate::support::scratch;
 
 /// A repository of two snapshots, of which the first is removed.
 fn repository() -> Repo {
@@ -56,14 +56,14 @@ fn json_is_one_summary() {
 
 #[test]
 fn switched_off_it_is_one_line() {
-    let nowhere = TempDir::new().unwrap();
+    let nowhere = scratch();
     let out = Call::on("prune", nowhere.path().join("none")).with("MOVER_PRUNE", "off").ok();
     assert_eq!(out, "prune skipped: MOVER_PRUNE=off\n");
 }
 
 #[test]
 fn a_missing_repository_is_fine_after_an_empty_source_alone() {
-    let (place, empty) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (place, empty) = (scratch(), scratch());
     let missing = place.path().join("none");
     let out = Call::on("backup prune", &missing).with("DATA_DIR", empty.path()).ok();
     assert_eq!(out, "== Directory is empty skipping backup ===\nprune skipped: there is no repository yet\n");

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::call::{Call, PASSWORD, Repo, source};
 use super::support::listing::{assert_same, list};
+use super::support::scratch;
 
 /// Digits as `#`, so that lines can be compared.
 fn shape(text: &str) -> String {
@@ -22,7 +22,7 @@ fn shape(text: &str) -> String {
 
 #[test]
 fn the_first_command_of_the_readme() {
-    let (source, place) = (source(), TempDir::new().unwrap());
+    let (source, place) = (source(), scratch());
     let repository = place.path().join("repository");
     let call = |operations: &str| Call::on(operations, &repository).with("DATA_DIR", source.path());
     let out = call("backup snapshots").ok();
@@ -49,7 +49,7 @@ Added to the repository: ",
     assert!(rest[5].starts_with(id) && rest[5].contains(path) && rest[5].contains("volsync"), "{out}");
     assert_eq!(rest[7..], ["Timestamps shown in UTC", "1 snapshots"], "{out}");
 
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let out = call("restore").with("DATA_DIR", target.path()).with("MOVER_PATH", path).ok();
     let lines: Vec<&str> = out.lines().collect();
     let begin = format!("restoring snapshot {id} of [{path}] at ");
@@ -61,7 +61,7 @@ Added to the repository: ",
 
 #[test]
 fn json_is_one_object_a_line() {
-    let (source, place, target) = (source(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (source, place, target) = (source(), scratch(), scratch());
     let call = Call::on("", place.path().join("repository")).with("MOVER_JSON", "1");
     let run = |operations: &str, folder: &std::path::Path| -> Vec<Value> {
         let call = call.clone().with("DATA_DIR", folder).with("MOVER_PATH", source.path());
@@ -86,7 +86,7 @@ fn json_is_one_object_a_line() {
 
 #[test]
 fn a_dry_run_changes_nothing() {
-    let (repo, source, target) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, target) = (Repo::new(), source(), scratch());
     let call = |operation: &str| repo.call(operation).with("DATA_DIR", source.path());
     call("backup").ok();
     fs::write(source.path().join("more"), "more").unwrap();
@@ -113,7 +113,7 @@ fn a_dry_run_changes_nothing() {
 
 #[test]
 fn an_empty_source_is_skipped_and_creates_nothing() {
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let (empty, repository) = (place.path().join("empty"), place.path().join("repository"));
     fs::create_dir_all(empty.join("lost+found")).unwrap();
     let backup = Call::on("backup", &repository).with("DATA_DIR", &empty);
@@ -125,7 +125,7 @@ fn an_empty_source_is_skipped_and_creates_nothing() {
 
 #[test]
 fn nothing_eligible_is_no_failure_unless_asked_for() {
-    let (repo, source, target) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, target) = (Repo::new(), source(), scratch());
     repo.call("backup").with("DATA_DIR", source.path()).ok();
     let restore = repo.call("restore").with("DATA_DIR", target.path());
     let ran = restore.run();
@@ -155,10 +155,10 @@ fn an_equal_snapshot_is_kept() {
 
 #[test]
 fn as_the_mover_a_restore_creates_what_is_missing() {
-    let (source, place) = (source(), TempDir::new().unwrap());
+    let (source, place) = (source(), scratch());
     let (script, repository) = (place.path().join("entry.sh"), place.path().join("repository"));
     symlink(env!("CARGO_BIN_EXE_volmover"), &script).unwrap();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let tool = Call::on("restore", &repository).with("DATA_DIR", target.path());
     let mover = tool.clone().by_program(&script);
     tool.fails(10, "Fatal: repository does not exist: ");
@@ -177,7 +177,7 @@ fn as_the_mover_a_restore_creates_what_is_missing() {
 
 #[test]
 fn init_is_for_what_is_not_there() {
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let repository = place.path().join("a/b/repository");
     let out = Call::on("init", &repository).ok();
     assert!(out.starts_with("created restic repository "), "{out}");

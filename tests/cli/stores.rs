@@ -5,11 +5,10 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use super::call::{Call, MARK, PASSWORD, Ran, Repo, source};
 use super::s3::{Profile, S3Server};
-use super::support::{scaled, skipped};
+use super::support::{scaled, scratch, skipped};
 use super::tls::Authority;
 
 const ACCESS: &str = "AKIAGehe1m";
@@ -28,7 +27,7 @@ fn server() -> S3Server {
 
 #[test]
 fn a_missing_repository_is_10() {
-    let (source, place) = (source(), TempDir::new().unwrap());
+    let (source, place) = (source(), scratch());
     let path = place.path().join("repository");
     let line = format!(
         "Fatal: repository does not exist: {}: unable to open config file. Check RESTIC_REPOSITORY, or create \
@@ -100,7 +99,7 @@ fn a_missing_bucket_is_10_or_made() {
 #[test]
 fn a_wrong_certificate_is_told_at_once() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     let file = |name: &str, authority: &Authority| {
         let path = folder.path().join(name);
         std::fs::write(&path, &authority.pem).unwrap();
@@ -130,7 +129,7 @@ fn a_wrong_certificate_is_told_at_once() {
 
 #[test]
 fn secrets_stay_out_of_the_log_wherever_they_come_from() {
-    let (server, folder) = (server(), TempDir::new().unwrap());
+    let (server, folder) = (server(), scratch());
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -234,7 +233,7 @@ fn a_proxy_that_fails_is_named_and_the_store_behind_it_is_not_blamed() {
 
 #[test]
 fn a_repository_path_that_is_a_file_is_told() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     let file = folder.path().join("file");
     std::fs::write(&file, "untouched").unwrap();
     for operation in ["init", "snapshots", "backup", "unlock"] {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::jsonpath::evaluate;
+use crate::support::scratch;
 
 const KUBECTL: &str = r#"#!/bin/bash
 set -eu
@@ -84,7 +85,7 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State { objects, ..State::default() }));
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         let program = folder.path().join("bin/kubectl");
         fs::create_dir(folder.path().join("bin")).unwrap();
         fs::write(&program, KUBECTL).unwrap();

@@ -9,13 +9,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use volmover::config::operation::Operation;
 use volmover::config::variables;
 
 use crate::place::Place;
 use crate::s3::{ACCESS_KEY, SECRET_KEY};
 use crate::support::listing::{assert_same, list};
+use crate::support::scratch;
 use crate::yaml::{at, deploy, document};
 
 fn services() -> serde_json::Map<String, Value> {
@@ -198,7 +198,7 @@ fn succeeds(mut command: Command) -> String {
 #[test]
 fn the_round_that_it_promises() {
     let Some(place) = Place::empty_minio() else { return };
-    let (services, folder) = (services(), TempDir::new().unwrap());
+    let (services, folder) = (services(), scratch());
     for volume in ["data", "restored"] {
         fs::create_dir(folder.path().join(volume)).unwrap();
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::rendered::{Rendered, built};
 use crate::schema;
 use crate::support::peer;
+use crate::support::scratch;
 use crate::yaml::at;
 
 const R2: [(&str, &str); 3] = [
@@ -324,7 +325,7 @@ fn names() -> Vec<String> {
 fn what_kubernetes_knows_it_would_take() {
     let Some(program) = peer("kubernetes-validate") else { return };
     let all = [&R2[..], &MINIO[1..], &CEPHFS[1..], &NFS[2..4]].concat();
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = scratch();
     let mut files = Vec::new();
     let mut wanted = 0;
     for name in names() {

@@ -16,7 +16,7 @@ use crate::stub::{Stub, answer};
 use crate::support::fixture::PASSWORD;
 use crate::support::mover;
 use crate::support::restic::Restic;
-use crate::support::{is_root, skipped};
+use crate::support::{is_root, scratch, skipped};
 use crate::yaml::at;
 
 /// A folder in place of what is mounted at /mnt, /policy and /reports, and who takes metrics.
@@ -28,7 +28,7 @@ struct Mounted {
 
 impl Mounted {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         fs::create_dir_all(folder.path().join("repository/restic")).unwrap();
         fs::create_dir(folder.path().join("mover-restic")).unwrap();
         let own_name = folder.path().join("mover-restic/entry.sh");
@@ -154,7 +154,7 @@ fn a_shared_repository_with_one_maintenance_job() {
         let Some(one) = Rendered::of("nfs", &[&NFS[2..], &own].concat()) else { return };
         rendered.push(one);
     }
-    let data = TempDir::new().unwrap();
+    let data = scratch();
     for round in 0..3 {
         for (app, rendered) in apps.iter().zip(&rendered) {
             fs::write(data.path().join("whose"), format!("{app} {round}")).unwrap();
@@ -166,14 +166,14 @@ fn a_shared_repository_with_one_maintenance_job() {
     let both = |count| vec![("atuin.default".to_owned(), count), ("grafana.observability".to_owned(), count)];
     assert_eq!(counted, both(3), "movers neither forget nor prune");
     for (app, rendered) in apps.iter().zip(&rendered) {
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         done(&mut mounted.mover(rendered, app, "restore", target.path()), 0);
         assert_eq!(fs::read_to_string(target.path().join("whose")).unwrap(), format!("{app} 2"));
     }
     // Restore from another identity, by its snapshot: as the task does with an id.
     let theirs: Vec<Value> = Restic::on("restic-0.19", &mounted.repository()).unwrap().snapshots();
     let id = theirs.iter().find(|snapshot| snapshot["hostname"] == "atuin.default").unwrap();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let mut other = mounted.mover(&rendered[1], "grafana", "restore", target.path());
     fs::write(mounted.path("config-grafana/MOVER_SNAPSHOT"), at(id, "/id")).unwrap();
     done(&mut other, 0);
@@ -239,13 +239,13 @@ fn several_users_share_a_repository() {
     };
     let users = ["1001", "472", "65534"];
     for user in users {
-        let data = TempDir::new().unwrap();
+        let data = scratch();
         open(data.path(), 0o755);
         fs::write(data.path().join("whose"), user).unwrap();
         assert!(run(user, "backup", data.path()).contains(" saved\n"));
     }
     for user in users {
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         open(target.path(), 0o777);
         run(user, "restore", target.path());
         assert_eq!(fs::read_to_string(target.path().join("whose")).unwrap(), user);

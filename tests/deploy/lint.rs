@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::peer;
+use crate::support::scratch;
 use crate::yaml::{deploy, document, files};
 
 #[track_caller]
@@ -46,7 +47,7 @@ const WORKFLOWS: [&str; 3] =
 #[test]
 fn steps_of_the_workflows() {
     let Some(program) = peer("shellcheck") else { return };
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = scratch();
     let mut counts = Vec::new();
     for name in WORKFLOWS {
         let workflow = document(name);

@@ -13,6 +13,7 @@ use crate::place::Place;
 use crate::recorded::ended;
 use crate::s3::{ACCESS_KEY, SECRET_KEY};
 use crate::support::fixture::PASSWORD;
+use crate::support::scratch;
 use crate::yaml::text;
 
 /// A policy, operations that it is for, and ones that it is not for.
@@ -29,7 +30,7 @@ struct World {
 
 impl World {
     fn new() -> Option<Self> {
-        let world = Self { place: Place::minio(2)?, folder: TempDir::new().unwrap() };
+        let world = Self { place: Place::minio(2)?, folder: scratch() };
         fs::create_dir(world.folder.path().join("data")).unwrap();
         Some(world)
     }

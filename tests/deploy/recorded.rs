@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::fixture::PASSWORD;
 use crate::support::mover;
+use crate::support::scratch;
 
 /// A repository with movers that write their metrics into a file.
 pub(crate) struct Fleet {
@@ -26,7 +27,7 @@ pub(crate) const MAINTENANCE: App<'static> = ("volsync-maintenance", "backup");
 
 impl Fleet {
     pub(crate) fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         mover::create(&folder.path().join("repository"), 2);
         let fleet = Self { folder };
         fs::create_dir(fleet.path("cache")).unwrap();

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use volmover::config::operation::Operation;
 
 use crate::recorded;
 use crate::runbook::anchor;
 use crate::support::peer;
+use crate::support::scratch;
 use crate::yaml::{at, deploy, document, documents, text};
 
 /// The alerts of the three fleets: name, severity, `for`.
@@ -257,7 +257,7 @@ fn alerts_say_what_to_do() {
 #[test]
 fn one_annotation_moves_every_link() {
     let Some(kustomize) = peer("kustomize") else { return };
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     let rule = text("prometheus/prometheusrule.yaml");
     let patch = "patches:\n  - patch: |\n      apiVersion: monitoring.coreos.com/v1\n      kind: PrometheusRule\n      \
                  metadata: {name: volmover, annotations: {runbook: 'https://wiki.example.com/backups'}}\n";

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::recorded::ended;
 use crate::support::fixture::PASSWORD;
 use crate::support::mover;
+use crate::support::scratch;
 use crate::yaml::text;
 
 /// A volume, an empty repository, and a mover of VolSync's that has a config directory.
@@ -21,7 +22,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         for name in ["data", "mover-restic", "config"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }

@@ -14,6 +14,7 @@ use volmover::backend::FileType;
 use crate::place::Place;
 use crate::s3::{ACCESS_KEY, SECRET_KEY};
 use crate::support::fixture::PASSWORD;
+use crate::support::scratch;
 use crate::support::source::random_bytes;
 use crate::yaml::deploy;
 
@@ -35,7 +36,7 @@ impl World {
     /// A folder with a file, and a repository without a backup.
     fn new() -> Option<Self> {
         let place = Place::minio(2)?;
-        let (source, work) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (source, work) = (scratch(), scratch());
         fs::write(source.path().join("numbers"), random_bytes(1, 3 << 20)).unwrap();
         fs::create_dir(source.path().join("letters")).unwrap();
         fs::write(source.path().join("letters/one"), "dear me").unwrap();
@@ -122,7 +123,7 @@ fn all_is_well() {
     let backup = fs::read_to_string(world.work.path().join("reports/backup.log")).unwrap();
     assert!(backup.contains("snapshot ") && backup.contains(" saved"), "{backup}");
     world.passes(&[("BACKUP", "off")]);
-    let scratch = TempDir::new().unwrap();
+    let scratch = scratch();
     world.passes(&[("BACKUP", "off"), ("SCRATCH", scratch.path().to_str().unwrap())]);
     assert!(scratch.path().exists(), "what it did not make it does not remove");
 }
@@ -185,7 +186,7 @@ fn an_empty_restore() {
     let full = world.source.path().to_owned();
     world.passes(&[]);
     // The folder is not mounted any more: yesterday's good backup does not hide it.
-    let empty = TempDir::new().unwrap();
+    let empty = scratch();
     let ran = world.run(&[("SOURCE", empty.path().to_str().unwrap())]);
     assert_eq!(ran.code, 24, "{}", ran.text);
     // A snapshot of folders alone restores nothing.

@@ -16,6 +16,7 @@ use volmover::repository::snapshot::{Snapshot, SnapshotSummary};
 use volmover::repository::time::NodeTime;
 
 use super::support::mover::{self, Mover};
+use super::support::scratch;
 
 /// A repository that holds a list of snapshots.
 pub struct List {
@@ -29,7 +30,7 @@ impl List {
     }
 
     pub fn of_version(version: u32) -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         mover::create(folder.path(), version);
         let mover = Mover::open(folder.path()).unwrap();
         Self { folder, mover }

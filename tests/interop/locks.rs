@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use tempfile::TempDir;
 use volmover::backend::FileType;
 use volmover::error::ErrorKind;
 use volmover::repository::lock::{Lock, LockMode};
@@ -12,6 +11,7 @@ use crate::place::Place;
 use crate::support::children::{Running, wait_until};
 use crate::support::mover::{Mover, lock_options};
 use crate::support::restic::REFEREES;
+use crate::support::scratch;
 use crate::support::source;
 
 fn acquire(mover: &Mover, mode: LockMode) -> volmover::error::Result<Lock> {
@@ -22,7 +22,7 @@ fn acquire(mover: &Mover, mode: LockMode) -> volmover::error::Result<Lock> {
 #[test]
 fn a_running_restic_is_respected() {
     for version in REFEREES {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         source::files(folder.path(), 2, 100, 1);
         let place = Place::folder(2);
         let Some(restic) = place.restic(version) else { return };
@@ -50,7 +50,7 @@ fn a_running_restic_is_respected() {
 #[test]
 fn restic_respects_ours() {
     for version in REFEREES {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         source::files(folder.path(), 2, 100, 1);
         let place = Place::folder(2);
         let Some(restic) = place.restic(version) else { return };

@@ -1,10 +1,9 @@
 //! Both programs use one repository by turns: back up, forget, prune, restore, and nothing is lost.
 
-use tempfile::TempDir;
-
 use crate::place::Place;
 use crate::support::listing;
 use crate::support::restic::REFEREES;
+use crate::support::scratch;
 use crate::support::source;
 
 const ROUNDS: u64 = 10;
@@ -12,7 +11,7 @@ const KEPT: usize = 3;
 
 #[test]
 fn ten_rounds_by_turns() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     let place = Place::folder(2);
     let Some(restics) = REFEREES.map(|version| place.restic(version)).into_iter().collect::<Option<Vec<_>>>()
     else {
@@ -36,7 +35,7 @@ fn ten_rounds_by_turns() {
         for (id, list) in ids.iter().zip(kept) {
             listing::assert_same(list, &place.mover().restored(id), &format!("round {round}, by ours"));
         }
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         restic.restore("latest", target.path());
         let last = lists.last().unwrap();
         listing::assert_same(last, &listing::list(target.path()), &format!("round {round}, by restic"));

@@ -21,6 +21,7 @@ use crate::support::children::Running;
 use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover};
 use crate::support::restic::Restic;
+use crate::support::scratch;
 
 /// A place, with one repository in it or none yet.
 pub struct Place {
@@ -40,7 +41,7 @@ enum Kept {
 impl Place {
     /// A repository of version 1 or 2 in a folder.
     pub fn folder(version: u32) -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         let url = folder.path().to_str().unwrap().to_owned();
         let backend = mover::local(folder.path());
         let place = Self { name: "folder", backend, url, kept: Arc::new(Kept::Folder { _folder: folder }) };
@@ -66,7 +67,7 @@ impl Place {
     /// An empty prefix in a `MinIO`.
     pub fn empty_minio() -> Option<Self> {
         let program = support::peer("minio")?;
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new(program);

@@ -11,11 +11,11 @@ use crate::support::fixture::{self, WHOLE};
 use crate::support::listing;
 use crate::support::mover::{self, Mover};
 use crate::support::restic::REFEREES;
-use crate::support::{is_root, skipped, source};
+use crate::support::{is_root, scratch, side_by_side, skipped, source};
 
 /// Every kind of entry and a file of several chunks; and its list. The socket is in no backup.
 fn make_source() -> (TempDir, String) {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::every_kind(folder.path());
     fs::write(folder.path().join("chunks"), source::random_bytes(3, 5 << 20)).unwrap();
     let list = listing::list(folder.path());
@@ -23,10 +23,8 @@ fn make_source() -> (TempDir, String) {
     (folder, list)
 }
 
-fn each_referee(make: impl Fn() -> Option<Place>) {
-    for version in REFEREES {
-        both_ways(&make, version);
-    }
+fn each_referee(make: impl Fn() -> Option<Place> + Sync) {
+    side_by_side(&REFEREES, |version| both_ways(&make, version));
 }
 
 fn both_ways(make: impl Fn() -> Option<Place>, version: &str) {
@@ -37,7 +35,7 @@ fn both_ways(make: impl Fn() -> Option<Place>, version: &str) {
     let backup = place.mover().backup(source.path()).unwrap();
     assert_eq!(backup.summary.errors, 0);
     restic.check();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     restic.restore("latest", target.path());
     listing::assert_same(&list, &listing::list(target.path()), &what("ours by restic"));
     listing::assert_same(&list, &place.mover().restored("latest"), &what("ours by ours"));
@@ -74,12 +72,12 @@ fn the_oldest_restic_reads_ours() {
     for version in [1, 2] {
         let place = Place::folder(version);
         let Some(restic) = place.restic("restic-0.14") else { return };
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         source::files(folder.path(), 7, 3000, 1);
         fs::write(folder.path().join("zeros"), vec![0; 2 << 20]).unwrap();
         place.mover().backup(folder.path()).unwrap();
         restic.check();
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         restic.restore("latest", target.path());
         listing::assert_same(&listing::list(folder.path()), &listing::list(target.path()), "by restic 0.14");
     }
@@ -108,7 +106,7 @@ fn every_whole_fixture_takes_another_backup() {
     for name in WHOLE {
         let copy = fixture::copy(name);
         let mover = Mover::open(copy.path()).unwrap();
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         source::files(folder.path(), 3, 100, 1);
         mover.backup(folder.path()).unwrap();
         assert_eq!(mover.snapshot_ids().len(), 3);
@@ -125,9 +123,9 @@ fn tree_of(snapshot: &serde_json::Value) -> &str {
 /// A repository that restic wrote raw holds the same blobs: nothing is added for being compressed now.
 #[test]
 fn a_backup_of_what_restic_stored_raw_adds_nothing() {
-    let copy = TempDir::new().unwrap();
+    let copy = scratch();
     mover::create(copy.path(), 2);
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::files(folder.path(), 5, 5000, 1);
     let Some(restic) = crate::support::restic::Restic::on(REFEREES[0], copy.path()) else { return };
     restic.with("RESTIC_COMPRESSION", "off").backup(folder.path(), &[]);

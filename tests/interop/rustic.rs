@@ -2,17 +2,17 @@
 
 use rustic_backend::BackendOptions;
 use rustic_core::{CheckOptions, Credentials, LsOptions, Repository, RepositoryOptions};
-use tempfile::TempDir;
 
 use crate::support::fixture::PASSWORD;
 use crate::support::listing;
 use crate::support::mover::{self, Mover};
+use crate::support::scratch;
 use crate::support::source;
 
 #[test]
 fn rustic_finds_ours_whole() {
     for version in [1, 2] {
-        let (repository, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (repository, folder) = (scratch(), scratch());
         mover::create(repository.path(), version);
         source::every_kind(folder.path());
         std::fs::write(folder.path().join("chunks"), source::random_bytes(3, 3 << 20)).unwrap();

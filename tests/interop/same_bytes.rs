@@ -12,6 +12,7 @@ use crate::place::Place;
 use crate::referee::backup_all;
 use crate::support::mover::backup_options;
 use crate::support::restic::REFEREES;
+use crate::support::scratch;
 use crate::support::source;
 
 #[track_caller]
@@ -46,7 +47,7 @@ fn nothing_is_added(folder: &TempDir, version: &str, repository_version: u32) {
 
 #[test]
 fn of_every_kind_of_entry() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::every_kind(folder.path());
     source::socket(folder.path());
     for version in REFEREES {
@@ -58,7 +59,7 @@ fn of_every_kind_of_entry() {
 
 #[test]
 fn of_files_of_every_size() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::every_size(folder.path());
     nothing_is_added(&folder, REFEREES[0], 2);
 }
@@ -66,7 +67,7 @@ fn of_files_of_every_size() {
 /// Times inside trees are written in the process's zone; the hour of its changes is in it too.
 #[test]
 fn in_another_time_zone() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::every_kind(folder.path());
     for zone in ["Asia/Kolkata", "America/St_Johns"] {
         let place = Place::folder(2);
@@ -84,7 +85,7 @@ fn in_another_time_zone() {
 #[test]
 fn the_parent_is_found_across_programs() {
     for version in REFEREES {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         source::every_kind(folder.path());
         let place = Place::folder(2);
         let Some(restic) = place.restic(version) else { return };
@@ -112,7 +113,7 @@ fn the_parent_is_found_across_programs() {
 /// A file that is there and whose size, times and inode are as before may have lost its blobs: it is read.
 #[test]
 fn what_restic_pruned_is_stored_again() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::files(folder.path(), 4, 5000, 1);
     let place = Place::folder(2);
     let Some(restic) = place.restic(REFEREES[0]) else { return };

@@ -16,7 +16,7 @@ use crate::signals::{count, seed, share};
 use crate::support::children::{Running, wait_until};
 use crate::support::fixture::{PASSWORD, copy_folder};
 use crate::support::mover::{self, Mover};
-use crate::support::{scaled, source};
+use crate::support::{scaled, scratch, source};
 
 fn locks(repository: &Path) -> usize {
     count(&repository.join("locks"))
@@ -45,7 +45,7 @@ fn a_run_that_is_terminated_at_a_random_moment_leaves_no_lock() {
     ];
     for (operation, made, begin) in operations {
         let run = |delay: Option<std::time::Duration>, what: &str| {
-            let (repository, target) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+            let (repository, target) = (scratch(), scratch());
             copy_folder(made.path(), repository.path());
             let mut running = Running::start(&mut begin(&world, repository.path(), target.path()));
             if let Some(delay) = delay {
@@ -112,7 +112,7 @@ fn after_a_kill_the_next_prune_finds_the_holder_gone() {
     let mover = Mover::open(repository).unwrap();
 
     // A process of the same host, outside of any container.
-    let copy = TempDir::new().unwrap();
+    let copy = scratch();
     copy_folder(repository, copy.path());
     let mut same_host = Mover::open(copy.path()).unwrap();
     same_host.locks.holder.contained = false;
@@ -152,7 +152,7 @@ fn after_a_kill_the_next_prune_finds_the_holder_gone() {
 /// A fleet at minute 0: every one of them saves its snapshot, and none is told that the repository is locked.
 #[test]
 fn thirty_movers_at_once_are_thirty_snapshots() {
-    let (repository, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (repository, data) = (scratch(), scratch());
     mover::create(repository.path(), 2);
     source::files(data.path(), 3, 50_000, 7);
     let movers: Vec<Running> = (0..30)

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::fixture::{PASSWORD, copy_folder};
 use crate::support::mover::{self, Mover};
-use crate::support::{listing, source};
+use crate::support::{listing, scratch, source};
 
 /// A source in two states, a repository that holds the first, and the lists of both.
 pub struct World {
@@ -19,7 +19,7 @@ pub struct World {
 impl World {
     /// The second state adds so many files of 1 MiB of random bytes.
     pub fn new(files: usize) -> Self {
-        let (source, repository) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (source, repository) = (scratch(), scratch());
         mover::create(repository.path(), 2);
         source::every_kind(source.path());
         let first = listing::list(source.path());
@@ -44,7 +44,7 @@ impl World {
 
     /// A copy with a second snapshot that was removed: its data is what a prune removes.
     pub fn prunable(&self) -> TempDir {
-        let copy = TempDir::new().unwrap();
+        let copy = scratch();
         copy_folder(self.repository.path(), copy.path());
         assert!(self.backup(copy.path()).output().unwrap().status.success());
         let newest = Mover::open(copy.path()).unwrap().snapshot_ids().pop().unwrap();

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use volmover::backend::FileType;
 use volmover::repository::Id;
 
@@ -14,6 +13,7 @@ use crate::support::fixture::copy_folder;
 use crate::support::mover::Mover;
 use crate::support::restic::{REFEREES, Restic};
 use crate::support::scaled;
+use crate::support::scratch;
 
 pub fn count(folder: &Path) -> usize {
     std::fs::read_dir(folder).map_or(0, Iterator::count)
@@ -45,7 +45,7 @@ pub fn share(seed: u64, run: usize) -> f64 {
 fn a_kill_at_a_random_moment_loses_nothing() {
     let world = World::new(14);
     let fresh = || {
-        let copy = TempDir::new().unwrap();
+        let copy = scratch();
         copy_folder(world.repository.path(), copy.path());
         copy
     };

@@ -14,6 +14,7 @@ use volmover::repository::lock::{LockMode, LockOptions};
 
 use super::support::clock::SleepClock;
 use super::support::mover::{self, Mover, access, lock_options};
+use super::support::scratch;
 use super::{MINUTE, Store, acquire, acquire_with, foreign};
 
 /// The same time, shown wrong.
@@ -156,7 +157,7 @@ fn only_lists_that_may_lag_are_waited_for() {
     };
     let store = World::new(0, 0, 0);
     assert_eq!(waited(Arc::clone(&store.backend) as _), Duration::from_millis(200));
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = scratch();
     mover::create(folder.path(), 2);
     let local = mover::local(folder.path());
     let expected = if local.lists_at_once() { 0 } else { 200 };

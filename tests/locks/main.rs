@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::scratch;
 use bytes::Bytes;
 use support::clock::SleepClock;
 use support::fixture;
@@ -363,7 +364,7 @@ fn a_backup_that_lost_its_lock_writes_no_snapshot() {
     fault.add(Rule::on(&[Request::Write]).kind(FileType::Pack).delay(Duration::from_millis(400)));
     let mut mover = Mover::open_backend(Arc::clone(&fault) as _).unwrap();
     mover.locks.refresh = Duration::from_millis(50);
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     source::files(folder.path(), 3, 1000, 1);
     std::thread::scope(|scope| {
         let backup = scope.spawn(|| mover.backup(folder.path()));

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tempfile::TempDir;
 use volmover::backend::{Backend, FileType};
 use volmover::ops::unlock::{self, UnlockOptions};
 use volmover::repository::lock::LockMode;
@@ -15,6 +14,7 @@ use super::support::children::Running;
 use super::support::clock::SleepClock;
 use super::support::mover::{self, Mover};
 use super::support::restic::{REFEREES, Restic};
+use super::support::scratch;
 use super::{MINUTE, Store, acquire, foreign, wait_until};
 
 const STALE: UnlockOptions = UnlockOptions { all: false, dry_run: false };
@@ -66,7 +66,7 @@ fn it_waits_for_nobody() {
 /// A clock that is fast here does not make the others' locks old.
 #[test]
 fn it_asks_the_store_what_time_it_is() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     mover::create(folder.path(), 2);
     let clock = Arc::new(SleepClock::new());
     let mover = Mover::open_at(mover::local(folder.path()), Arc::clone(&clock) as _).unwrap();
@@ -83,7 +83,7 @@ fn it_asks_the_store_what_time_it_is() {
 #[test]
 fn restics_lock_stays_while_it_runs_and_goes_when_it_was_killed() {
     for version in REFEREES {
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         mover::create(folder.path(), 2);
         let Some(restic) = Restic::on(version, folder.path()) else { return };
         let backend = mover::local(folder.path());

@@ -10,6 +10,7 @@ use crate::s3::{ACCESS_KEY, SECRET_KEY};
 use crate::support::fixture::PASSWORD;
 use crate::support::listing;
 use crate::support::restic::{REFEREES, Restic};
+use crate::support::scratch;
 use crate::support::source;
 
 /// A snapshot that the repository must hold.
@@ -33,7 +34,7 @@ impl World {
     /// `None` where restic is missing and not required.
     pub fn new(place: Place, sources: usize) -> Option<Self> {
         let restics = REFEREES.iter().map(|version| place.restic(version)).collect::<Option<_>>()?;
-        let sources = (0..sources).map(|_| TempDir::new().unwrap()).collect();
+        let sources = (0..sources).map(|_| scratch()).collect();
         Some(Self { place, restics, sources, kept: Vec::new(), rounds: 0 })
     }
 
@@ -130,7 +131,7 @@ impl World {
     #[track_caller]
     pub fn assert_restores(&self, what: &str) {
         for (number, kept) in self.kept.iter().enumerate() {
-            let target = TempDir::new().unwrap();
+            let target = scratch();
             let list = if number % 2 == 0 {
                 self.restics[number / 2 % self.restics.len()].restore(&kept.id, target.path());
                 listing::list(target.path())

@@ -7,6 +7,7 @@ use volmover::backend::object::{AssumeRole, ContainerCredentials, CredentialSour
 
 use super::stub::{Stub, answer};
 use super::*;
+use crate::support::scratch;
 
 #[test]
 fn wrong_keys_are_denied_and_never_shown() {
@@ -86,7 +87,7 @@ fn keys_of_a_web_identity() {
             answer("400 x", "<ErrorResponse><Error><Code>InvalidIdentityToken</Code></Error></ErrorResponse>")
         }
     });
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let token_file = folder.path().join("token");
     std::fs::write(&token_file, "jwt.of.pod\n").unwrap();
     let identity = |token_file: PathBuf| CredentialSources {
@@ -155,7 +156,7 @@ fn keys_of_a_container_are_renewed() {
         }
         answer("200 OK", if asked.fetch_add(1, Ordering::Relaxed) == 0 { &first } else { &second })
     });
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let token_file = folder.path().join("token");
     std::fs::write(&token_file, "Bearer of pod\n").unwrap();
     let container =
@@ -210,7 +211,7 @@ fn keys_of_an_instance() {
 #[test]
 fn keys_of_a_file_and_of_minio_in_their_order() {
     let server = S3Server::start(Profile::plain());
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let path = folder.path().join("credentials");
     std::fs::write(&path, "[default]\naws_access_key_id=FILE\naws_secret_access_key=file secret\n[p]\naws_access_key_id=PROFILE\naws_secret_access_key=p\n").unwrap();
     server.add_key("FILE", "file secret", None);

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::support::scratch;
 
 /// Runs a command of a peer, which must succeed.
 fn succeed(command: &mut std::process::Command) -> String {
@@ -16,7 +17,7 @@ fn succeed(command: &mut std::process::Command) -> String {
 #[test]
 fn restic_takes_the_server_for_a_store() {
     let Some(restic) = support::peer("restic-0.19") else { return };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     std::fs::write(folder.path().join("file"), vec![1; 3 << 20]).unwrap();
     for profile in [Profile::plain(), Profile::r2()] {
         let server = S3Server::start(profile);
@@ -51,7 +52,7 @@ fn restic_takes_the_server_for_a_store() {
 #[test]
 fn minio_keeps_the_contract() {
     let Some(minio) = support::peer("minio") else { return };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = std::process::Command::new(minio);
     command.arg("server").arg(folder.path()).args(["--quiet", "--address", &format!("127.0.0.1:{port}")]);

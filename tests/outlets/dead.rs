@@ -4,12 +4,11 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use volmover::outlets::DEADLINE;
 
 use super::call::{MARK, PASSWORD, Repo, source};
 use super::stub::{Stub, answer};
-use super::support::skipped;
+use super::support::{scratch, skipped};
 
 #[test]
 fn a_run_whose_ways_out_are_all_dead_ends_well_with_one_warning() {
@@ -83,7 +82,7 @@ fn a_proxy_that_is_dead_is_told_of_without_its_password() {
 
 #[test]
 fn who_sets_none_starts_no_thread_and_no_network() {
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let traced = |variables: &[(&str, &str)]| {
         let repo = Repo::new();
         let log = place.path().join("calls");

@@ -23,7 +23,7 @@ use volmover::repository::lock::LockMode;
 use super::call::{Call, MARK, Ran, Repo, open_folder, source};
 use super::stub::{Stub, answer};
 use super::support::source::random_bytes;
-use super::support::{fixture, is_root, skipped};
+use super::support::{fixture, is_root, scratch, skipped};
 
 /// So much of a log is all that an operator of `VolSync` shows.
 const TAIL_BYTES: usize = 1024;
@@ -115,7 +115,7 @@ const CASES: [Case; 24] = [
         failed(&place.on_store("backup", &denying.url()))
     }),
     ("empty source", Nothing, "the source is empty", "Check that the right volume", |place| {
-        let empty = TempDir::new().unwrap();
+        let empty = scratch();
         failed(&place.call("backup").with("DATA_DIR", empty.path()).with("MOVER_ON_EMPTY", "fail"))
     }),
     ("nothing to restore", Nothing, "no eligible snapshot", "Check that the right volume", |place| {
@@ -201,7 +201,7 @@ impl Place {
 
     /// A restore into a volume that cannot hold it.
     fn filled(&self, space_check: &str) -> Failed {
-        let small = TempDir::new().unwrap();
+        let small = scratch();
         assert!(mount(small.path()));
         fs::write(self.source.path().join("large"), random_bytes(1, 1 << 20)).unwrap();
         self.call("backup").ok();
@@ -224,7 +224,7 @@ fn unmount(folder: &Path) {
 }
 
 fn can_mount() -> bool {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     let can = is_root() && mount(folder.path());
     if can {
         unmount(folder.path());

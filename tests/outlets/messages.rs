@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::call::{Call, MARK, Ran, Repo, source};
 use super::stub::{Stub, answer};
+use crate::support::scratch;
 
 type Heard = Arc<Mutex<Vec<(String, String)>>>;
 
@@ -103,7 +103,7 @@ fn healthchecks_are_pinged_at_the_start_and_at_the_end() {
 #[test]
 fn who_gets_the_configuration_wrong_is_told_of_by_the_webhook_too() {
     let (stub, heard) = webhook();
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let call = Call::on("backup", place.path().join("r")).with("MOVER_NOTIFY_URL", stub.url());
     // One that is a way out itself, too.
     for (name, value) in [("MOVER_LOCK_WAIT", "soon"), ("MOVER_METRICS_LISTEN", "here")] {

@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tempfile::TempDir;
 use volmover::repository::lock::LockMode;
 
 use super::call::{Call, MARK, Repo, source};
@@ -15,7 +14,7 @@ use super::figures::{self, value};
 use super::servers::{free_port, get};
 use super::stub::{Stub, answer};
 use super::support::children::wait_until;
-use super::support::peer;
+use super::support::{peer, scratch};
 
 /// Every name that is promised.
 const NAMES: [&str; 32] = [
@@ -75,7 +74,7 @@ const BACKUP: &[&str] = &[r#"operation="backup""#];
 
 #[test]
 fn a_file_holds_the_last_success_through_a_failure() {
-    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, place) = (Repo::new(), source(), scratch());
     let (file, report) = (place.path().join("app.prom"), place.path().join("report"));
     let call = |operations: &str| {
         named(repo.call(operations))
@@ -111,8 +110,8 @@ fn a_file_holds_the_last_success_through_a_failure() {
 
 #[test]
 fn every_promised_name_is_told() {
-    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
-    let (file, target) = (place.path().join("app.prom"), TempDir::new().unwrap());
+    let (repo, source, place) = (Repo::new(), source(), scratch());
+    let (file, target) = (place.path().join("app.prom"), scratch());
     let call = |operations: &str| {
         named(repo.call(operations)).with("MOVER_METRICS_FILE", &file).with("RESTIC_CACHE_DIR", place.path())
     };
@@ -139,7 +138,7 @@ fn every_promised_name_is_told() {
 
 #[test]
 fn what_the_cache_did_is_told_by_whoever_asked_it() {
-    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, place) = (Repo::new(), source(), scratch());
     let [file, report, cache] = ["app.prom", "report", "cache"].map(|name| place.path().join(name));
     let call = |operations: &str| {
         let call = named(repo.call(operations)).with("DATA_DIR", source.path());
@@ -178,7 +177,7 @@ fn what_the_cache_did_is_told_by_whoever_asked_it() {
 
 #[test]
 fn a_lock_that_is_gone_is_told_no_more() {
-    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, place) = (Repo::new(), source(), scratch());
     let file = place.path().join("app.prom");
     let call = named(repo.call("backup")).with("DATA_DIR", source.path()).with("MOVER_METRICS_FILE", &file);
     let live = || {

@@ -2,21 +2,20 @@
 //!
 //! Debian's Prometheus is built without OpenTelemetry, so `VictoriaMetrics` takes it here.
 
-use tempfile::TempDir;
 use volmover::repository::lock::LockMode;
 
 use super::call::{Repo, source};
 use super::figures::{self, value};
 use super::metrics::named;
 use super::servers::{Server, free_port};
+use crate::support::scratch;
 
 const RUN: &str = "backup prune stats check verify";
 const BACKUP: &[&str] = &[r#"operation="backup""#];
 
 #[test]
 fn prometheus_has_what_pushgateway_and_node_exporter_were_told() {
-    let (repo, source, place, texts) =
-        (Repo::new(), source(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (repo, source, place, texts) = (Repo::new(), source(), scratch(), scratch());
     let (Some(gateway), Some(node)) = (Server::pushgateway(), Server::node_exporter(texts.path())) else {
         return;
     };
@@ -90,7 +89,7 @@ fn a_pushgateway_keeps_the_last_success_through_a_failure() {
 #[test]
 fn victoria_metrics_has_what_was_pushed_and_what_opentelemetry_was_told() {
     let Some(victoria) = Server::victoria_metrics() else { return };
-    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, place) = (Repo::new(), source(), scratch());
     let report = place.path().join("report");
     let ran = named(repo.call(RUN))
         .with("DATA_DIR", source.path())

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::call::{Call, MARK, Repo, source};
 use super::stub::{Stub, answer};
+use crate::support::scratch;
 
 /// A call with every way out set, each with a secret of its own, and all that went out by them.
 struct Open {
@@ -26,7 +27,7 @@ impl Open {
             ears.lock().unwrap().push((received.head.clone(), received.body.clone()));
             answer("200 OK", "")
         });
-        let place = TempDir::new().unwrap();
+        let place = scratch();
         let with_user = stub.url().replace("http://", "http://user:Gehe1m%2Dword@");
         let call = call
             .clone()

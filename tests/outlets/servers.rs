@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::children::Running;
-use super::support::peer;
+use super::support::{peer, scratch};
 
 /// How long a program may take to begin, or to show what it was told.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -110,7 +110,7 @@ impl Server {
         let program = peer(name)?;
         let start = Instant::now();
         loop {
-            let folder = TempDir::new().unwrap();
+            let folder = scratch();
             let port = free_port();
             let log = File::create(folder.path().join("log")).unwrap();
             let mut command = Command::new(&program);

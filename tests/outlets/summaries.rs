@@ -5,10 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::call::{Call, MARK, Repo, source};
-use super::support::fixture;
+use super::support::{fixture, scratch};
 
 /// The last line of a text, as JSON.
 fn last(text: &str) -> Value {
@@ -22,7 +21,7 @@ fn read(path: &Path) -> Value {
 
 #[test]
 fn a_run_sums_itself_up_in_one_object_wherever_it_is_told() {
-    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, place) = (Repo::new(), source(), scratch());
     let [report, message] = ["report.json", "message"].map(|name| place.path().join(name));
     let call = repo
         .call("backup prune")
@@ -109,7 +108,7 @@ fn a_log_that_is_asked_for_more_has_it_in_words() {
     let lines = told(&call.with("MOVER_NAMESPACE", "ns").with("DEBUG_MOVER", "1"));
     assert_eq!(lines[0], "volmover backup of ns/app: done");
     assert!(lines[1].starts_with("backup: done in 0:0") && lines[1].contains(": 2 files, "), "{lines:?}");
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let restore = repo.call("restore").with("MOVER_PATH", source.path()).with("DATA_DIR", target.path());
     let told = last(&restore.with("MOVER_JSON", "1").ok());
     let snapshot = fs::read_dir(repo.path().join("snapshots")).unwrap().next().unwrap().unwrap();
@@ -122,7 +121,7 @@ fn a_log_that_is_asked_for_more_has_it_in_words() {
 
 #[test]
 fn what_is_asked_for_its_output_is_followed_by_nothing() {
-    let (repo, source, fresh) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, fresh) = (Repo::new(), source(), scratch());
     repo.call("backup").with("DATA_DIR", source.path()).ok();
     let listing = [
         "snapshots",
@@ -149,7 +148,7 @@ fn what_is_asked_for_its_output_is_followed_by_nothing() {
 /// A failure is told in the same words wherever one looks, with the next step, and never with a secret.
 #[track_caller]
 fn fails(call: &Call, code: u8, failed: &str) -> Value {
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let message = place.path().join("message");
     let ran = call.clone().with("MOVER_TERMINATION_LOG", &message).with("MOVER_JSON", "1").run();
     ran.assert_failed(code.into(), "Fatal: ");
@@ -179,7 +178,7 @@ fn every_failure_names_its_cause_and_the_next_step() {
     let told = fails(&backup("backup prune").with("RESTIC_PASSWORD", "Gehe1m-other"), 12, "backup");
     assert_eq!(told["operations"][1]["outcome"], "not_run");
     fails(&Call::on("prune", "/nonexistent/repository"), 10, "prune");
-    let empty = TempDir::new().unwrap();
+    let empty = scratch();
     fails(&backup("backup").with("DATA_DIR", empty.path()).with("MOVER_ON_EMPTY", "fail"), 24, "backup");
     backup("backup").ok();
     let young = backup("verify").with("MOVER_VERIFY_MIN_FILES", "1000");
@@ -193,7 +192,7 @@ fn every_failure_names_its_cause_and_the_next_step() {
 
 #[test]
 fn a_partial_backup_names_what_could_not_be_read() {
-    let (source, place) = (source(), TempDir::new().unwrap());
+    let (source, place) = (source(), scratch());
     let hidden = source.path().join("hidden");
     fs::write(&hidden, "x").unwrap();
     fs::set_permissions(&hidden, fs::Permissions::from_mode(0o0)).unwrap();
@@ -216,7 +215,7 @@ fn a_partial_backup_names_what_could_not_be_read() {
 
 #[test]
 fn nothing_to_do_is_no_failure_and_no_success() {
-    let (repo, empty, place) = (Repo::new(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (repo, empty, place) = (Repo::new(), scratch(), scratch());
     let report = place.path().join("report");
     let call = repo.call("backup prune").with("DATA_DIR", empty.path()).with("MOVER_REPORT_FILE", &report);
     call.clone().with("MOVER_PRUNE", "off").ok();
@@ -229,7 +228,7 @@ fn nothing_to_do_is_no_failure_and_no_success() {
 
 #[test]
 fn a_way_out_that_hangs_is_left_behind() {
-    let (repo, place) = (Repo::new(), TempDir::new().unwrap());
+    let (repo, place) = (Repo::new(), scratch());
     let [pipe, report] = ["pipe", "report"].map(|name| place.path().join(name));
     // Nobody reads: whoever opens it to write waits for ever.
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -261,7 +260,7 @@ fn a_file_that_cannot_be_written_is_a_warning() {
 
 #[test]
 fn a_verify_says_what_it_proved() {
-    let (repo, source, place) = (Repo::new(), source(), TempDir::new().unwrap());
+    let (repo, source, place) = (Repo::new(), source(), scratch());
     let report = place.path().join("report");
     repo.call("backup").with("DATA_DIR", source.path()).ok();
     let call = repo.call("verify").with("MOVER_PATH", source.path()).with("MOVER_REPORT_FILE", &report);

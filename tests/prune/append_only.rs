@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use volmover::backend::fault::{Fault, Rule};
 use volmover::backend::memory::MemoryBackend;
 use volmover::backend::record::Request;
@@ -14,6 +13,7 @@ use volmover::ops::prune::PruneOptions;
 
 use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover, backup_options};
+use crate::support::scratch;
 use crate::support::source;
 use crate::world::{PACK_BYTES, World, assert_clean, open, open_at, options};
 
@@ -57,7 +57,7 @@ fn what_is_written_once_is_not_written_again() {
 /// Many small packs in as many index files: both are joined once, and a backup beside them changes nothing.
 #[test]
 fn what_was_joined_is_not_joined_again() {
-    let (folder, memory) = (TempDir::new().unwrap(), Arc::new(MemoryBackend::new()));
+    let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));
     mover::create_in(memory.as_ref(), 2);
     let backup = |round: u64| {
         source::files(&folder.path().join(round.to_string()), 2, 5000, round);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tempfile::TempDir;
 use volmover::backend::memory::MemoryBackend;
 use volmover::backend::record::Request;
 use volmover::backend::{Backend, FileType};
@@ -12,6 +11,7 @@ use volmover::ops;
 use crate::stage::Stage;
 use crate::support::listing;
 use crate::support::mover::backup_options;
+use crate::support::scratch;
 use crate::world::{assert_nothing_dangles, open, open_at, prune, thinned_of};
 
 /// A whole prune by somebody whose lists showed no other's lock: they were made before those were written.
@@ -31,7 +31,7 @@ fn prune_unseen(memory: &Arc<MemoryBackend>) {
 /// What the backup read until then names packs that are gone.
 #[test]
 fn a_prune_between_the_two_lists_of_a_backup_costs_nothing() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     let memory = thinned_of(folder.path());
     let (inner, lists) = (Arc::clone(&memory), AtomicUsize::new(0));
     let stage = Stage::before(&memory, move |request, kind| {

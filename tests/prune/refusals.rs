@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use volmover::backend::memory::MemoryBackend;
 use volmover::backend::{Backend, FileType};
 use volmover::error::ErrorKind;
@@ -14,6 +13,7 @@ use volmover::repository::{Id, Repository};
 
 use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover, backup_options};
+use crate::support::scratch;
 use crate::support::source;
 use crate::world::{World, assert_clean, open, options, prune};
 
@@ -193,7 +193,7 @@ fn after_all_snapshots_are_gone_a_backup_shows_the_way() {
         memory.delete(FileType::Snapshot, id).unwrap();
     }
     assert_refused(&memory, ErrorKind::Other, "no snapshots");
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::files(folder.path(), 2, 100, 9);
     let mover = Mover::open_backend(Arc::clone(&memory) as _).unwrap();
     ops::backup::run(&mover.session(), backup_options(folder.path())).unwrap();

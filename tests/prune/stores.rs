@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use tempfile::TempDir;
 use volmover::ops;
 use volmover::ops::backup::BackupOptions;
 use volmover::ops::forget::{Choice, ForgetRequest};
@@ -12,12 +11,13 @@ use crate::s3::Profile;
 use crate::support::listing;
 use crate::support::mover::{backup_options, prune_options};
 use crate::support::restic::REFEREES;
+use crate::support::scratch;
 use crate::support::source;
 use crate::world::{assert_clean, forget_and_prune};
 
 /// Three snapshots of which the first goes; returns how many packs were deleted.
 fn prune_in(place: &Place) -> u64 {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     let mover = place.mover();
     let mut lists = Vec::new();
     for round in 0..3 {

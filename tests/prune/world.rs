@@ -7,8 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use tempfile::TempDir;
-use volmover::backend::layout::path_of;
 use volmover::backend::memory::{MemoryBackend, MemoryContent};
 use volmover::backend::{Backend, FileType};
 use volmover::error::Result;
@@ -23,6 +21,7 @@ use crate::support::clock::SleepClock;
 use crate::support::listing;
 use crate::support::mover::{self, Mover, backup_options, prune_options};
 use crate::support::restic::{REFEREES, Restic};
+use crate::support::scratch;
 use crate::support::source;
 
 /// Small, so that there are many packs.
@@ -84,7 +83,7 @@ pub fn holding(content: &MemoryContent) -> Arc<MemoryBackend> {
 
 /// A repository of one snapshot in which every pack is used in part and no blob lies twice.
 pub fn thinned() -> Arc<MemoryBackend> {
-    thinned_of(TempDir::new().unwrap().path())
+    thinned_of(scratch().path())
 }
 
 /// The same of `folder`, which is left as it was before half of it went.
@@ -102,7 +101,7 @@ pub fn thinned_of(folder: &Path) -> Arc<MemoryBackend> {
 
 impl World {
     pub fn new(version: u32) -> Self {
-        let (folder, memory) = (TempDir::new().unwrap(), Arc::new(MemoryBackend::new()));
+        let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));
         mover::create_in(memory.as_ref(), version);
         let mut lists = BTreeMap::new();
         let files = source::files(folder.path(), 12, 20 << 10, 1);
@@ -185,13 +184,13 @@ impl World {
     /// restic finds nothing wrong in any byte and restores every snapshot that is there.
     #[track_caller]
     pub fn assert_restic_is_content(&self, memory: &MemoryBackend, what: &str) {
-        let folder = dump(memory);
+        let folder = mover::dump(&memory.content());
         let Some(restic) = Restic::on(REFEREES[0], folder.path()) else { return };
         let output = restic.run(&["check", "--read-data", "--no-lock"]);
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&said));
         for snapshot in memory.list(FileType::Snapshot).unwrap() {
-            let target = TempDir::new().unwrap();
+            let target = scratch();
             restic.ok(&["restore", &snapshot.name, "--no-lock", "--target", target.path().to_str().unwrap()]);
             listing::assert_same(self.restores(&snapshot.name), &listing::list(target.path()), what);
         }
@@ -239,18 +238,4 @@ pub fn break_locks(memory: &MemoryBackend) {
     for lock in memory.list(FileType::Lock).unwrap() {
         memory.delete(FileType::Lock, &lock.name).unwrap();
     }
-}
-
-/// The same repository in a folder.
-pub fn dump(memory: &MemoryBackend) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    for name in ["keys", "locks", "snapshots", "index", "data"] {
-        fs::create_dir_all(folder.path().join(name)).unwrap();
-    }
-    for (kind, name, data) in memory.content().files() {
-        let path = folder.path().join(path_of(kind, name));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, data).unwrap();
-    }
-    folder
 }

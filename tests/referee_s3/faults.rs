@@ -1,18 +1,17 @@
 //! A store that throttles, loses answers and cuts them short costs time, and nothing else.
 
-use tempfile::TempDir;
-
 use crate::place::Place;
 use crate::program;
 use crate::s3::{Fault, Profile};
 use crate::support::listing;
 use crate::support::restic::REFEREES;
+use crate::support::scratch;
 use crate::support::source;
 use volmover::backend::FileType;
 
 #[test]
 fn a_backup_outlives_throttling_and_lost_answers() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::every_kind(folder.path());
     std::fs::write(folder.path().join("chunks"), source::random_bytes(3, 18 << 20)).unwrap();
     let place = Place::server("S3", Profile::plain()).with_repository(2);

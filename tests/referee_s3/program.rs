@@ -4,12 +4,12 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::place::Place;
 use crate::s3::{ACCESS_KEY, SECRET_KEY};
 use crate::support::fixture::PASSWORD;
 use crate::support::listing;
+use crate::support::scratch;
 
 /// The binary on a place; `data` is `DATA_DIR`.
 pub(crate) fn command(place: &Place, data: &Path, operation: &str) -> Command {
@@ -48,7 +48,7 @@ pub(crate) fn backup(place: &Place, source: &Path) -> Value {
 /// Restores the newest snapshot of a folder into a new one, and lists what came of it.
 #[track_caller]
 pub(crate) fn restored(place: &Place, source: &Path) -> String {
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     ok(command(place, target.path(), "restore").env("MOVER_PATH", source));
     listing::list(target.path())
 }

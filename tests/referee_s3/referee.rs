@@ -11,10 +11,11 @@ use crate::s3::{Profile, S3Server};
 use crate::support::listing;
 use crate::support::restic::REFEREES;
 use crate::support::source;
+use crate::support::{scratch, side_by_side};
 
 /// Every kind of entry, and what fills more than one pack; and its list. The socket is in no backup.
 fn make_source() -> (TempDir, String) {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::every_kind(folder.path());
     fs::write(folder.path().join("chunks"), source::random_bytes(3, 18 << 20)).unwrap();
     let list = listing::list(folder.path());
@@ -39,7 +40,7 @@ fn both_ways(source: &Path, list: &str, version: &str, ours: &Place, theirs: &Pl
     assert_adds_nothing(&program::backup(ours, source), &what("ours after ours"));
     assert_adds_nothing(&restic.backup(source, &["--force"]), &what("restic after ours"));
     restic.check();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     restic.restore("latest", target.path());
     listing::assert_same(list, &listing::list(target.path()), &what("ours by restic"));
 
@@ -52,12 +53,12 @@ fn both_ways(source: &Path, list: &str, version: &str, ours: &Place, theirs: &Pl
 
 fn in_server(name: &'static str, profile: &Profile) {
     let (source, list) = make_source();
-    for version in REFEREES {
+    side_by_side(&REFEREES, |version| {
         let ours = Place::server(name, profile.clone()).with_repository(2);
         let theirs = ours.beside("another").with_repository(2);
         both_ways(source.path(), &list, version, &ours, &theirs);
         assert_eq!(open_uploads(ours.s3()), 0, "uploads that nobody ended cost money");
-    }
+    });
 }
 
 fn open_uploads(server: &S3Server) -> usize {
@@ -80,13 +81,13 @@ fn in_r2() {
 fn in_minio() {
     let Some(minio) = Place::empty_minio() else { return };
     let (source, list) = make_source();
-    for version in REFEREES {
+    side_by_side(&REFEREES, |version| {
         for format in [1, 2] {
             let [ours, theirs] = ["ours", "theirs"]
                 .map(|whose| minio.beside(&format!("{version}/{format}/{whose}")).with_repository(format));
             both_ways(source.path(), &list, version, &ours, &theirs);
         }
-    }
+    });
 }
 
 /// With the keys that each makes by itself: the first backup creates the repository, and restic opens it;
@@ -95,7 +96,7 @@ fn in_minio() {
 fn each_goes_on_in_what_the_other_created() {
     let Some(minio) = Place::empty_minio() else { return };
     let Some(restic) = minio.restic(REFEREES[0]) else { return };
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::files(folder.path(), 5, 5000, 1);
     let list = listing::list(folder.path());
     program::backup(&minio, folder.path());
@@ -111,7 +112,7 @@ fn each_goes_on_in_what_the_other_created() {
     program::backup(&theirs, folder.path());
     assert_eq!(config(&restic)["version"], 1);
     restic.check();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     restic.restore("latest", target.path());
     listing::assert_same(&list, &listing::list(target.path()), "version 1");
 }

@@ -2,17 +2,16 @@
 
 use std::io::Write;
 
-use tempfile::TempDir;
-
 use crate::place::Place;
 use crate::program;
 use crate::s3::Profile;
 use crate::support::restic::REFEREES;
+use crate::support::scratch;
 use crate::support::source;
 
 #[test]
 fn a_backup_asks_no_more_often_than_restic() {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     source::files(folder.path(), 30, 20_000, 1);
     let place = Place::server("S3", Profile::plain());
     let (ours, theirs) = (place.beside("ours").with_repository(2), place.beside("theirs").with_repository(2));

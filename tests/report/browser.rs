@@ -34,6 +34,7 @@ impl Browser {
     /// `None` where there is no Chromium and none is required.
     pub(super) fn start() -> Option<Self> {
         let program = peer("chromium")?;
+        // On the disk: a browser that is killed may still write there.
         let place = TempDir::new().unwrap();
         let [to, from] = ["to", "from"].map(|name| {
             let path = place.path().join(name);

@@ -12,6 +12,7 @@ use volmover::repository::lock::LockMode;
 use crate::call::{Call, Repo, source};
 use crate::made::{DAY, Series, report, rules, series};
 use crate::support::fixture::{self, Damage, Part};
+use crate::support::scratch;
 
 fn on_fixture(folder: &std::path::Path) -> Call {
     Call::on("report", folder).with("RESTIC_PASSWORD", fixture::PASSWORD)
@@ -29,7 +30,7 @@ fn a_tree_that_is_lost_is_a_line_of_the_report_and_an_error() {
     for damage in Damage::ALL {
         let copy = fixture::copy("restic-0.19");
         fixture::damage(copy.path(), "restic-0.19", Part::TreePack, damage);
-        let place = TempDir::new().unwrap();
+        let place = scratch();
         let file = older(&place);
         let call = on_fixture(copy.path()).with("MOVER_REPORT_HTML", &file);
         call.fails(21, "Fatal: the report lacks what cannot be read: ");
@@ -62,7 +63,7 @@ fn a_pack_that_no_index_names_is_told() {
 
 #[test]
 fn a_run_that_fails_leaves_the_older_report() {
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let file = older(&place);
     let copy = fixture::copy("restic-0.19");
     let call = on_fixture(copy.path()).with("MOVER_REPORT_HTML", &file);
@@ -96,7 +97,7 @@ fn a_page_that_cannot_be_written_is_an_error() {
 #[test]
 fn a_policy_that_keeps_nothing_is_told_and_decides_nothing() {
     let repo = Repo::new();
-    series(&repo, &Series { host: "volsync", path: "/data", count: 3, apart: DAY, ago: 0 });
+    series(&repo.mover(), &Series { host: "volsync", path: "/data", count: 3, apart: DAY, ago: 0 });
     let told = report(&repo, &[("FORGET_OPTIONS", "--keep-tag never")]);
     assert_eq!(rules(&told)[0], "policy-refused");
     assert_eq!(told["identities"][0]["snapshots"][0]["decision"], "none");

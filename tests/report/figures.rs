@@ -3,12 +3,12 @@
 use std::fs;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::call::{PASSWORD, Repo};
 use crate::made::{DAY, HOUR, Series, fleet, page, report, rules, series};
 use crate::support::fixture;
 use crate::support::restic::Restic;
+use crate::support::scratch;
 use crate::support::source::random_bytes;
 
 fn restic(repo: &Repo) -> Option<Restic> {
@@ -101,7 +101,7 @@ fn the_fields_of_the_json_stay() {
 #[test]
 fn folders_are_those_with_most_data_and_most_new_data() {
     let repo = Repo::new();
-    let source = TempDir::new().unwrap();
+    let source = scratch();
     let write = |path: &str, bytes: usize, seed| {
         fs::create_dir_all(source.path().join(path).parent().unwrap()).unwrap();
         fs::write(source.path().join(path), random_bytes(seed, bytes)).unwrap();
@@ -144,7 +144,7 @@ fn advice_names_what_is_wrong_and_is_silent_otherwise() {
             .unwrap()
             .contains("jellyfin.media:/config (9 days ago, every day before)")
     );
-    let source = TempDir::new().unwrap();
+    let source = scratch();
     let host = |call: crate::call::Call| call.with("MOVER_HOST", "shrinks").with("DATA_DIR", source.path());
     fs::write(source.path().join("large"), random_bytes(1, 500_000)).unwrap();
     host(repo.call("backup")).ok();
@@ -186,8 +186,8 @@ fn an_empty_repository_and_one_of_version_1_have_a_report() {
 #[test]
 fn what_is_known_of_earlier_runs_is_told() {
     let repo = Repo::new();
-    series(&repo, &Series { host: "volsync", path: "/data", count: 2, apart: HOUR, ago: 0 });
-    let place = TempDir::new().unwrap();
+    series(&repo.mover(), &Series { host: "volsync", path: "/data", count: 2, apart: HOUR, ago: 0 });
+    let place = scratch();
     let metrics = place.path().join("app.prom");
     let known = |call: crate::call::Call| -> Value {
         let call = call.with("MOVER_METRICS_FILE", &metrics).with("MOVER_JSON", "1");

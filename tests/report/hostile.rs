@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use tempfile::TempDir;
 use volmover::repository::snapshot::Snapshot;
 
 use crate::browser::Browser;
 use crate::call::Repo;
 use crate::made::{page, report};
+use crate::support::scratch;
 
 /// Folders, as one may be called.
 const NAMES: [&[u8]; 9] = [
@@ -26,7 +26,7 @@ const NAMES: [&[u8]; 9] = [
 
 fn repository() -> Repo {
     let repo = Repo::new();
-    let source = TempDir::new().unwrap();
+    let source = scratch();
     for name in NAMES {
         let folder = source.path().join(OsStr::from_bytes(name));
         fs::create_dir(&folder).unwrap();
@@ -42,7 +42,7 @@ fn repository() -> Repo {
         snapshot.paths = vec![format!("/{text}"), format!("/{}", "<i>".repeat(2000))];
         snapshot.tags = vec![(*text).to_owned()];
         snapshot.time.seconds -= number as i64;
-        crate::made::write(&repo, snapshot);
+        crate::made::write(&repo.mover(), snapshot);
     }
     repo
 }

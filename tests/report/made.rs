@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use tempfile::TempDir;
 use volmover::backend::FileType;
-use volmover::repository::Id;
+use volmover::backend::memory::{MemoryBackend, MemoryContent};
 use volmover::repository::snapshot::Snapshot;
+use volmover::repository::{Id, Repository};
 
-use crate::call::{Call, Repo};
+use crate::call::{Call, Repo, access};
+use crate::support::mover::{Mover, dump};
+use crate::support::scratch;
 use crate::support::source::random_bytes;
 
 pub(super) const HOUR: i64 = 3600;
@@ -25,9 +28,8 @@ pub(super) struct Series {
 }
 
 /// Snapshots of one folder, whose content grows with each of them.
-pub(super) fn series(repo: &Repo, series: &Series) {
-    let mover = repo.mover();
-    let folder = TempDir::new().unwrap();
+pub(super) fn series(mover: &Mover, series: &Series) {
+    let folder = scratch();
     let states = series.count.min(24);
     let mut taken = Vec::new();
     for state in 0..states {
@@ -42,13 +44,13 @@ pub(super) fn series(repo: &Repo, series: &Series) {
         snapshot.time.seconds = now - series.ago - (series.count - 1 - number) as i64 * series.apart;
         series.host.clone_into(&mut snapshot.hostname);
         snapshot.paths = vec![series.path.to_owned()];
-        write(repo, Snapshot { parent: None, ..snapshot });
+        write(mover, Snapshot { parent: None, ..snapshot });
     }
 }
 
 /// Writes a snapshot down.
-pub(super) fn write(repo: &Repo, snapshot: Snapshot) {
-    repo.mover().repository.write_unpacked(FileType::Snapshot, &snapshot.encode()).unwrap();
+pub(super) fn write(mover: &Mover, snapshot: Snapshot) {
+    mover.repository.write_unpacked(FileType::Snapshot, &snapshot.encode()).unwrap();
 }
 
 fn grow(root: &Path, host: &str, state: u64) {
@@ -64,7 +66,12 @@ fn grow(root: &Path, host: &str, state: u64) {
 
 /// A small fleet: hourly, daily and weekly backups, one that stopped, one that is new.
 pub(super) fn fleet() -> Repo {
-    let repo = Repo::new();
+    Repo::of(dump(&FLEET))
+}
+
+static FLEET: LazyLock<MemoryContent> = LazyLock::new(|| {
+    let store = Arc::new(MemoryBackend::new());
+    let mover = Mover::of(Repository::create(store.clone(), &access()).unwrap());
     for one in [
         Series { host: "grafana.observability", path: "/data", count: 60, apart: DAY, ago: 3 * HOUR },
         Series {
@@ -78,10 +85,10 @@ pub(super) fn fleet() -> Repo {
         Series { host: "jellyfin.media", path: "/config", count: 20, apart: DAY, ago: 9 * DAY },
         Series { host: "atuin.default", path: "/data", count: 1, apart: DAY, ago: HOUR },
     ] {
-        series(&repo, &one);
+        series(&mover, &one);
     }
-    repo
-}
+    store.content()
+});
 
 fn call(repo: &Repo, variables: &[(&str, &str)]) -> Call {
     variables.iter().fold(repo.call("report"), |call, (name, value)| call.with(name, value))
@@ -104,7 +111,7 @@ pub(super) fn page(repo: &Repo, variables: &[(&str, &str)]) -> String {
 /// The page that a call writes.
 #[track_caller]
 pub(super) fn page_of(call: &Call) -> String {
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let file = place.path().join("report.html");
     let out = call.clone().with("MOVER_REPORT_HTML", &file).ok();
     assert!(out.ends_with(&format!("wrote the report to {}\n", file.display())), "{out}");

@@ -1,11 +1,9 @@
 //! Very many snapshots, identities and long names: the page stays small and comes soon.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use volmover::backend::layout::path_of;
 use volmover::backend::memory::MemoryBackend;
 use volmover::backend::{Backend, FileType};
 use volmover::repository::snapshot::Snapshot;
@@ -13,7 +11,7 @@ use volmover::repository::snapshot::Snapshot;
 use crate::call::{Call, source};
 use crate::made::page_of;
 use crate::support::fixture::PASSWORD;
-use crate::support::mover::{Mover, create_in};
+use crate::support::mover::{Mover, create_in, dump};
 
 const MANY: usize = 10_000;
 const PAGE_BYTES_MAX: usize = 2_000_000;
@@ -31,14 +29,7 @@ fn many(change: impl Fn(usize, &mut Snapshot)) -> TempDir {
         change(number, &mut snapshot);
         mover.repository.write_unpacked(FileType::Snapshot, &snapshot.encode()).unwrap();
     }
-    let folder = TempDir::new().unwrap();
-    fs::create_dir(folder.path().join("locks")).unwrap();
-    for (kind, name, bytes) in store.content().files() {
-        let path = folder.path().join(path_of(kind, name));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-    folder
+    dump(&store.content())
 }
 
 #[track_caller]

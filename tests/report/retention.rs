@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::call::{PASSWORD, Repo};
 use crate::made::{HOUR, fleet, page, report, rules};
 use crate::support::restic::Restic;
+use crate::support::scratch;
 
 /// By id: whether it is kept, and why.
 type Decisions = BTreeMap<String, (bool, Vec<String>)>;
@@ -98,7 +98,7 @@ fn what_goes_next_goes_next() {
     for seconds in (newest.time.seconds + HOUR..=end).step_by(3600) {
         let mut come = newest.clone();
         come.time.seconds = seconds;
-        crate::made::write(&repo, come);
+        crate::made::write(&repo.mover(), come);
     }
     let Some(theirs) = theirs(&repo, options) else { return };
     let known = |id: &&String| snapshots.iter().any(|(known, _)| known.hex() == **id);
@@ -109,7 +109,7 @@ fn what_goes_next_goes_next() {
 #[test]
 fn a_policy_file_counts_line_by_line() {
     let repo = fleet();
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let file = place.path().join("policy");
     fs::write(&file, "*.databases * --keep-hourly 5\n*.observability * --keep-daily 9\n").unwrap();
     let told = report(&repo, &[("MOVER_POLICY_FILE", file.to_str().unwrap())]);

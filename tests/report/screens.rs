@@ -5,14 +5,13 @@
 use std::fs;
 use std::path::Path;
 
-use tempfile::TempDir;
-
 use crate::browser::Browser;
 use crate::call::Repo;
 use crate::made::{fleet, page};
+use crate::support::scratch;
 
 fn policy(repo: &Repo) -> String {
-    let place = TempDir::new().unwrap();
+    let place = scratch();
     let file = place.path().join("policy");
     fs::write(&file, "*.databases * --keep-hourly 24 --keep-daily 7\n* * --keep-daily 14 --keep-weekly 8 --keep-monthly 6\n")
         .unwrap();

@@ -4,7 +4,6 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tempfile::TempDir;
 use volmover::backend::BackendErrorKind;
 use volmover::backend::fault::{Fault, Rule};
 use volmover::backend::record::Request;
@@ -14,6 +13,7 @@ use volmover::repository::Id;
 use volmover::repository::blob::BlobType;
 
 use crate::made::{file, folder, store, store_index, store_pack, tree};
+use crate::support::scratch;
 use crate::world::{Repo, open, options, random_bytes, run, run_snapshot};
 
 fn flip(path: &std::path::Path, offset: usize) {
@@ -40,7 +40,7 @@ fn a_flipped_byte_costs_the_files_that_hold_it_and_no_other() {
     store(&repository, &[a, b, c, d, other], &[&root]);
     let pack = &repo.packs()[0];
     flip(pack, 10_032 + 5_000);
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let done = run(&repository, &options(target.path()));
     assert_eq!(done.error().kind, ErrorKind::Damaged);
     assert!(done.error().to_string().contains("3 items"), "{}", done.error());
@@ -77,7 +77,7 @@ fn a_second_copy_of_a_blob_saves_the_file() {
     ];
     for damage in damages {
         damage(&first);
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         run_snapshot(&repository, &snapshot, &options(target.path()), &AtomicBool::new(false)).summary();
         assert_eq!(fs::read(target.path().join("f")).unwrap(), chunk);
     }
@@ -95,7 +95,7 @@ fn a_blob_that_opens_to_something_else_is_damage() {
     }
     store_index(&repository, &[pack]);
     store(&repository, &[], &[&root]);
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let done = run(&repository, &options(target.path()));
     assert_eq!((done.error().kind, done.failed_items().len()), (ErrorKind::Damaged, 2));
     assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
@@ -111,7 +111,7 @@ fn a_truncated_pack_costs_only_what_was_cut_off() {
     let pack = repo.packs()[0].clone();
     crate::world::set_mode(&pack, 0o600);
     fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(15_000).unwrap();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let done = run(&repository, &options(target.path()));
     assert_eq!(done.error().kind, ErrorKind::Damaged);
     assert_eq!(fs::read(target.path().join("a")).unwrap(), a);
@@ -119,7 +119,7 @@ fn a_truncated_pack_costs_only_what_was_cut_off() {
     failed.sort();
     assert_eq!(failed, ["/b", "/c"]);
     fs::remove_file(&pack).unwrap();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let done = run(&repository, &options(target.path()));
     assert_eq!((done.error().kind, done.failed_items().len()), (ErrorKind::Damaged, 3));
 }
@@ -132,7 +132,7 @@ fn a_tree_that_is_lost_costs_its_directory_and_nothing_is_deleted() {
     let root = tree(vec![folder(b"lost", &lost), file(b"f", &[b"text"])]);
     // The inner tree is not stored.
     store(&repository, &[b"text"], &[&root]);
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     fs::create_dir(target.path().join("lost")).unwrap();
     fs::write(target.path().join("lost/x"), b"mine").unwrap();
     fs::write(target.path().join("extra"), b"mine").unwrap();
@@ -160,7 +160,7 @@ fn a_store_out_of_reach_ends_the_run_with_its_own_kind() {
             let fault = Arc::new(Fault::new(repo.backend(), clock()));
             let repository = open(fault.clone());
             fault.add(rule);
-            let target = TempDir::new().unwrap();
+            let target = scratch();
             let done = run(&repository, &options(target.path()));
             assert_eq!(done.error().kind, kind);
             assert!(!target.path().join("f").exists());
@@ -176,7 +176,7 @@ fn one_bad_transfer_is_read_again() {
         let fault = Arc::new(Fault::new(repo.backend(), clock()));
         let repository = open(fault.clone());
         fault.add(Rule::on(&[Request::ReadRange]).skip(skip).flip(20));
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         run(&repository, &options(target.path())).summary();
         assert_eq!(fs::read(target.path().join("f")).unwrap(), b"text");
     }
@@ -191,7 +191,7 @@ fn a_stop_ends_it_as_interrupted() {
     let repo = Repo::create();
     let repository = repo.open();
     store(&repository, &[b"text"], &[&tree(vec![file(b"f", &[b"text"])])]);
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let done = crate::world::run_until(&repository, &options(target.path()), &AtomicBool::new(true));
     assert_eq!(done.error().kind, ErrorKind::Interrupted);
     assert!(!target.path().join("f").exists());

@@ -10,6 +10,7 @@ use volmover::restore::RestoreOptions;
 
 use crate::made::{file, folder, store, symlink, tree};
 use crate::support::listing;
+use crate::support::scratch;
 use crate::world::{Repo, Run, options, run};
 
 const TEXT: &[u8] = b"text";
@@ -19,7 +20,7 @@ fn restored(trees: &[&Tree], prepare: impl FnOnce(&std::path::Path)) -> (TempDir
     let repo = Repo::create();
     let repository = repo.open();
     store(&repository, &[TEXT], trees);
-    let outer = TempDir::new().unwrap();
+    let outer = scratch();
     let target = outer.path().join("target");
     fs::create_dir_all(outer.path().join("outside")).unwrap();
     fs::write(outer.path().join("outside/precious"), b"precious").unwrap();
@@ -79,7 +80,7 @@ fn an_empty_name_or_one_that_comes_twice_makes_the_tree_unreadable() {
             tree: volmover::repository::Id::of(json.as_bytes()),
             ..Default::default()
         };
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         let stop = std::sync::atomic::AtomicBool::new(false);
         let done = crate::world::run_snapshot(&repository, &snapshot, &options(target.path()), &stop);
         assert_eq!(done.error().kind, ErrorKind::Damaged);
@@ -115,7 +116,7 @@ fn delete_removes_symlinks_and_leaves_what_they_point_to() {
     let repo = Repo::create();
     let repository = repo.open();
     store(&repository, &[TEXT], &[&tree(vec![file(b"f", &[TEXT])])]);
-    let outer = TempDir::new().unwrap();
+    let outer = scratch();
     let target = outer.path().join("target");
     fs::create_dir_all(outer.path().join("outside/deep")).unwrap();
     fs::create_dir_all(target.join("x/y")).unwrap();
@@ -132,7 +133,7 @@ fn the_target_itself_may_be_a_symlink() {
     let repo = Repo::create();
     let repository = repo.open();
     store(&repository, &[TEXT], &[&tree(vec![file(b"f", &[TEXT])])]);
-    let outer = TempDir::new().unwrap();
+    let outer = scratch();
     fs::create_dir(outer.path().join("real")).unwrap();
     link("real", outer.path().join("target")).unwrap();
     run(&repository, &options(&outer.path().join("target"))).summary();

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 use volmover::restore::{RestoreOptions, XattrFilter};
 
-use crate::support::{fixture, listing};
+use crate::support::{fixture, listing, scratch};
 use crate::world::{Repo, options, rich_source, run, run_snapshot};
 
 #[test]
@@ -20,7 +20,7 @@ fn every_fixture_restores_to_its_list() {
         let mut snapshots = repository.snapshots().unwrap();
         snapshots.sort_by_key(|(_, snapshot)| snapshot.time.instant());
         for ((_, snapshot), which) in snapshots.iter().zip(["first", "second"]) {
-            let target = TempDir::new().unwrap();
+            let target = scratch();
             let done = run_snapshot(&repository, snapshot, &options(target.path()), &AtomicBool::new(false));
             done.summary();
             let expected = fixture::expected(name, which);
@@ -39,7 +39,7 @@ fn a_source_of_all_kinds_comes_back_and_again_costs_nothing() {
     let repository = repo.open();
     // With little memory the plan is carried out in many batches; it must come to the same.
     for memory_bytes in [256 << 20, 1 << 20] {
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         let options = RestoreOptions { memory_bytes, ..options(target.path()) };
         let first = run(&repository, &options);
         let figures = first.summary().clone();
@@ -60,12 +60,12 @@ fn a_source_of_all_kinds_comes_back_and_again_costs_nothing() {
 #[test]
 fn figures_are_those_of_restic() {
     let (repo, source) = (Repo::create(), rich_source());
-    let theirs = TempDir::new().unwrap();
+    let theirs = scratch();
     if !repo.backup(source.path()) {
         return;
     }
     assert!(repo.restic(source.path(), &["restore", "latest", "--target", theirs.path().to_str().unwrap()]));
-    let ours = TempDir::new().unwrap();
+    let ours = scratch();
     let done = run(&repo.open(), &options(ours.path()));
     let listed = listing::list(theirs.path());
     listing::assert_same(&listed, &listing::list(ours.path()), "ours beside restic's");

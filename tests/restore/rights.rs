@@ -10,7 +10,7 @@ use volmover::error::ErrorKind;
 use volmover::restore::{Overwrite, RestoreOptions, XattrFilter};
 
 use crate::made::{file, folder, store, tree};
-use crate::support::{is_root, listing};
+use crate::support::{is_root, listing, scratch};
 use crate::world::{Repo, options, random_bytes, rich_source, run};
 
 /// Runs `work` in a thread (and those it starts) that has none of these capabilities.
@@ -37,7 +37,7 @@ fn without_capabilities_owners_and_devices_are_one_warning_each() {
         return;
     }
     let repository = repo.open();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let user = volmover::pattern::Patterns::parse(&["user.*"], false).unwrap();
     let options = RestoreOptions { xattrs: XattrFilter::Matching(user), ..options(target.path()) };
     let done = without(CapabilitySet::all(), || run(&repository, &options));
@@ -77,7 +77,7 @@ fn attributes_of_others_are_one_warning() {
         return;
     }
     let repository = repo.open();
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let done = without(CapabilitySet::SYS_ADMIN, || run(&repository, &options(target.path())));
     done.summary();
     assert_eq!(done.monitor.warnings().len(), 1, "{:?}", done.monitor.warnings());
@@ -91,7 +91,7 @@ fn a_target_that_may_not_be_written_fails_item_by_item() {
     let repo = Repo::create();
     let repository = repo.open();
     store(&repository, &[b"text"], &[&tree(vec![file(b"f", &[b"text"]), file(b"g", &[])])]);
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     std::os::unix::fs::chown(target.path(), Some(1234), None).unwrap();
     let done = without(CapabilitySet::all(), || run(&repository, &options(target.path())));
     // A directory of mode 0700 of another user cannot even be looked into.
@@ -119,7 +119,7 @@ struct Mount(TempDir);
 impl Mount {
     /// A file system of that size; `None` where none can be mounted.
     fn of(options: &str) -> Option<Self> {
-        let dir = TempDir::new().unwrap();
+        let dir = scratch();
         let mounted = is_root()
             && Command::new("mount")
                 .args(["-t", "tmpfs", "-o", options, "tmpfs"])

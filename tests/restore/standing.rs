@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt, symlink as link};
 use std::path::Path;
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use volmover::backend::record::{Record, Request};
 use volmover::error::ErrorKind;
 use volmover::repository::Repository;
@@ -14,6 +13,7 @@ use volmover::repository::tree::{Node, Tree};
 use volmover::restore::{Overwrite, RestoreOptions};
 
 use crate::made::{file, folder, store, symlink, tree};
+use crate::support::scratch;
 use crate::world::{Repo, open, options, random_bytes, run, set_mtime};
 
 const TEXT: &[u8] = b"text";
@@ -44,7 +44,7 @@ fn a_resumed_restore_fetches_only_what_is_missing() {
     let (repo, _) = repository_of(&all, &[&tree(nodes)]);
     let record = Arc::new(Record::new(repo.backend()));
     let repository = open(record.clone());
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let fetched = |change: &dyn Fn()| {
         run(&repository, &options(target.path())).summary();
         change();
@@ -89,7 +89,7 @@ fn a_resumed_restore_fetches_only_what_is_missing() {
 fn a_file_with_other_names_is_replaced_and_not_written_through() {
     let (_repo, repository) =
         repository_of(&[TEXT], &[&tree(vec![file(b"f", &[TEXT]), file(b"g", &[TEXT, TEXT])])]);
-    let outer = TempDir::new().unwrap();
+    let outer = scratch();
     let target = outer.path().join("target");
     fs::create_dir(&target).unwrap();
     for (content, name) in [(&b"other"[..], "f"), (b"texttext", "g")] {
@@ -133,7 +133,7 @@ fn hard_links_come_back_whatever_stood_there() {
             link("e", target.join("b")).unwrap();
         },
     ];
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     for (number, state) in states.iter().enumerate() {
         run(&repository, &options(target.path())).summary();
         state(target.path());
@@ -153,7 +153,7 @@ fn a_hard_linked_file_that_differs_is_not_written_through_either() {
     let empty = |name: &[u8]| Node { links: 2, inode: 8, device_id: 1, ..file(name, &[]) };
     let root = tree(vec![linked(b"a"), linked(b"b"), empty(b"c"), empty(b"d")]);
     let (_repo, repository) = repository_of(&[TEXT], &[&root]);
-    let outer = TempDir::new().unwrap();
+    let outer = scratch();
     let target = outer.path().join("target");
     fs::create_dir(&target).unwrap();
     for name in ["a", "c"] {
@@ -188,7 +188,7 @@ fn a_plan_that_memory_has_no_room_for_is_carried_out_in_parts() {
     trees.extend(&inner);
     let (_repo, repository) = repository_of(&[TEXT], &trees);
     let restored = |memory_bytes| {
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         let options = RestoreOptions { memory_bytes, ..options(target.path()) };
         let done = run(&repository, &options);
         assert_eq!((done.summary().files_total, done.summary().files_restored), (2400, 2400));
@@ -207,7 +207,7 @@ fn what_is_of_another_type_goes() {
     let root =
         tree(vec![file(b"f", &[TEXT]), folder(b"d", &inner), symlink(b"l", b"f"), file(b"empty", &[])]);
     let (_repo, repository) = repository_of(&[TEXT], &[&root, &inner]);
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let at = |name: &str| target.path().join(name);
     fs::create_dir(at("f")).unwrap();
     fs::write(at("d"), b"a file").unwrap();
@@ -235,7 +235,7 @@ fn delete_removes_what_the_snapshot_lacks_but_not_lost_and_found() {
     let inner = tree(vec![file(b"x", &[TEXT])]);
     let root = tree(vec![folder(b"d", &inner), file(b"keep", &[TEXT])]);
     let (_repo, repository) = repository_of(&[TEXT], &[&root, &inner]);
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     let at = |name: &str| target.path().join(name);
     let fill = || {
         fs::create_dir_all(at("lost+found/1")).unwrap();
@@ -272,7 +272,7 @@ fn includes_restore_what_matches_and_the_way_to_it() {
     let root = tree(vec![folder(b"middle", &middle), folder(b"other", &other), file(b"e.log", &[TEXT])]);
     let (_repo, repository) = repository_of(&[TEXT], &[&root, &middle, &deep, &other]);
     let listed = |include: &[&str]| {
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         let include = include.iter().map(|pattern| (*pattern).to_owned()).collect();
         run(&repository, &RestoreOptions { include, ..options(target.path()) }).summary();
         let listing = crate::support::listing::list(target.path());
@@ -298,7 +298,7 @@ fn a_folder_of_the_snapshot_is_restored_alone() {
     for (folder, expected) in
         [("middle", Some("deep")), ("/middle/deep/", Some("a")), ("no", None), ("e", None)]
     {
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         let options = RestoreOptions { subfolder: Some(folder.into()), ..options(target.path()) };
         let done = run(&repository, &options);
         match expected {
@@ -317,7 +317,7 @@ fn overwriting_is_as_asked() {
     node.mtime.seconds = 1000;
     let (_repo, repository) = repository_of(&[TEXT], &[&tree(vec![node])]);
     let becomes = |overwrite, content: &[u8], seconds| {
-        let target = TempDir::new().unwrap();
+        let target = scratch();
         let path = target.path().join("f");
         fs::write(&path, content).unwrap();
         set_mtime(&path, seconds, 0);
@@ -338,7 +338,7 @@ fn a_dry_run_changes_nothing_and_counts() {
     let inner = tree(vec![file(b"x", &[TEXT]), file(b"y", &[TEXT, TEXT])]);
     let root = tree(vec![folder(b"d", &inner), file(b"f", &[TEXT])]);
     let (_repo, repository) = repository_of(&[TEXT], &[&root, &inner]);
-    let target = TempDir::new().unwrap();
+    let target = scratch();
     fs::write(target.path().join("f"), TEXT).unwrap();
     let dry = |target: &Path| run(&repository, &RestoreOptions { dry_run: true, ..options(target) });
     let done = dry(target.path());
@@ -354,7 +354,7 @@ fn a_dry_run_changes_nothing_and_counts() {
 #[test]
 fn a_target_that_cannot_be_used_is_one_clear_error() {
     let (_repo, repository) = repository_of(&[TEXT], &[&tree(vec![file(b"f", &[TEXT])])]);
-    let outer = TempDir::new().unwrap();
+    let outer = scratch();
     fs::write(outer.path().join("file"), b"").unwrap();
     let done = run(&repository, &options(&outer.path().join("file")));
     assert!(done.error().to_string().starts_with("cannot restore into the target"), "{}", done.error());

@@ -24,6 +24,7 @@ use volmover::restore::select::{Filter, Selection, select};
 use volmover::restore::{Overwrite, RestoreOptions, XattrFilter, restore};
 
 use crate::support;
+use crate::support::scratch;
 
 pub const PASSWORD: &str = "volmover";
 
@@ -47,7 +48,7 @@ pub struct Repo {
 
 impl Repo {
     pub fn create() -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = scratch();
         Repository::create(Self::backend_at(dir.path()), &access()).unwrap();
         Self { dir }
     }
@@ -194,7 +195,7 @@ pub fn set_xattr(path: &Path, name: &str, value: &[u8]) {
 /// A source with every kind of entry; what only root can make is there when root runs the tests.
 pub fn rich_source() -> TempDir {
     use std::os::unix::ffi::OsStrExt;
-    let source = TempDir::new().unwrap();
+    let source = scratch();
     let root = source.path();
     let at = |name: &str| root.join(name);
     for folder in ["a", "a/b", "a/b/c", "empty", "many", "closed", "closed/inner", "sticky"] {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::scratch;
+
 /// The password of every fixture.
 pub const PASSWORD: &str = "volmover";
 
@@ -54,7 +56,7 @@ pub fn root() -> PathBuf {
 
 /// A copy of a fixture, with all the folders that restic makes.
 pub fn copy(name: &str) -> TempDir {
-    let copy = TempDir::new().unwrap();
+    let copy = scratch();
     copy_folder(&root().join(name), copy.path());
     for folder in ["keys", "locks", "snapshots", "index", "data"] {
         fs::create_dir_all(copy.path().join(folder)).unwrap();
@@ -67,14 +69,25 @@ pub fn copy(name: &str) -> TempDir {
 
 /// Copies the files of a folder, and the folders that hold any: an empty repository has 256 that do not.
 pub fn copy_folder(from: &Path, to: &Path) {
+    lay_folder(from, to, |from, to| {
+        fs::copy(from, to).unwrap();
+    });
+}
+
+/// The same files by other names: those of a repository are never written over.
+pub fn link_folder(from: &Path, to: &Path) {
+    lay_folder(from, to, |from, to| fs::hard_link(from, to).unwrap());
+}
+
+fn lay_folder(from: &Path, to: &Path, lay: fn(&Path, &Path)) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
+            lay_folder(&entry.path(), &target, lay);
         } else {
             fs::create_dir_all(to).unwrap();
-            fs::copy(entry.path(), target).unwrap();
+            lay(&entry.path(), &target);
         }
     }
 }

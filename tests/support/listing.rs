@@ -17,13 +17,14 @@ pub fn list(root: &Path) -> String {
     let mut paths = Vec::new();
     collect(root, &mut paths);
     paths.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+    let mut hashes = hashes(&paths);
     let mut first_paths = HashMap::new();
     let mut text = String::new();
     for path in &paths {
         let relative = escaped(path.strip_prefix(root).unwrap().as_os_str().as_bytes());
         let status = fs::symlink_metadata(path).unwrap();
         let first = first_paths.entry((status.dev(), status.ino())).or_insert_with(|| relative.clone());
-        let (kind, detail) = kind_and_detail(path, &status);
+        let (kind, detail) = kind_and_detail(path, &status, &mut hashes);
         let (mode, owner) = (status.mode() & 0o7777, format!("{}:{}", status.uid(), status.gid()));
         let mtime = i128::from(status.mtime()) * 1_000_000_000 + i128::from(status.mtime_nsec());
         let size = if status.is_file() { status.len().to_string() } else { "-".to_owned() };
@@ -58,11 +59,26 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-fn kind_and_detail(path: &Path, status: &fs::Metadata) -> (char, String) {
+/// The hashes of the files' content, in the order of their paths. Some at once: they are most of the work.
+fn hashes(paths: &[PathBuf]) -> impl Iterator<Item = Id> {
+    let files: Vec<_> = paths.iter().filter(|path| fs::symlink_metadata(path).unwrap().is_file()).collect();
+    let mut hashes = Vec::new();
+    for files in files.chunks(Id::at_once()) {
+        let contents: Vec<_> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+        hashes.extend(Id::of_many(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap());
+    }
+    hashes.into_iter()
+}
+
+fn kind_and_detail(
+    path: &Path,
+    status: &fs::Metadata,
+    hashes: &mut impl Iterator<Item = Id>,
+) -> (char, String) {
     let kind = status.file_type();
     let device = || format!("{}:{}", rustix::fs::major(status.rdev()), rustix::fs::minor(status.rdev()));
     if kind.is_file() {
-        ('f', Id::of(&fs::read(path).unwrap()).hex())
+        ('f', hashes.next().unwrap().hex())
     } else if kind.is_dir() {
         ('d', "-".to_owned())
     } else if kind.is_symlink() {

@@ -3,7 +3,7 @@
 //!
 //! Variables: `VOLMOVER_PEERS` (where the peers are), `VOLMOVER_REQUIRE_PEERS=1` (a missing peer fails the
 //! test and does not skip it), `VOLMOVER_TEST_SCALE` (1 by default, 10 in CI: repeat random tests so many
-//! times as often).
+//! times as often), `TMPDIR` (all folders of tests lie there, and none in memory).
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several binaries")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -17,7 +17,10 @@ pub mod fixture;
 pub mod listing;
 pub mod mover;
 pub mod restic;
+mod scratch;
 pub mod source;
+
+pub use scratch::scratch;
 
 /// The path of a peer, e.g. `restic-0.19`; `None`, with a line on stderr, where it is missing and not required.
 pub fn peer(name: &str) -> Option<PathBuf> {
@@ -55,6 +58,12 @@ pub fn scaled(base: usize) -> usize {
         Ok(scale) => base * scale.parse::<usize>().expect("VOLMOVER_TEST_SCALE is a whole number"),
         Err(_) => base,
     }
+}
+
+/// Each case in a thread of its own: restic, and what tries again, wait most of the time.
+pub fn side_by_side<T: Sync>(cases: &[T], case: impl Fn(&T) + Sync) {
+    let case = &case;
+    std::thread::scope(|scope| cases.iter().for_each(|each| drop(scope.spawn(move || case(each)))));
 }
 
 /// Whether this process may make devices and set owners.

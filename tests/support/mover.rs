@@ -3,6 +3,7 @@
 //!
 //! Keys are cheap (`ScryptCost::CHEAP`), so that opening takes no time, for restic too.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
+use tempfile::TempDir;
+use volmover::backend::layout::path_of;
 use volmover::backend::local::LocalBackend;
+use volmover::backend::memory::MemoryContent;
 use volmover::backend::{Backend, FileType};
 use volmover::backup::exclude::{ExcludeOptions, Excludes};
 use volmover::backup::parent::Ignore;
@@ -35,6 +39,7 @@ use volmover::restore::select::{Filter, Selection};
 use volmover::restore::{Overwrite, RestoreOptions, XattrFilter};
 
 use super::fixture::PASSWORD;
+use super::scratch;
 
 /// Access by the password of all tests.
 pub fn access(clock: Arc<dyn Clock>) -> Access<'static> {
@@ -68,6 +73,20 @@ pub fn create_in(backend: &dyn Backend, version: u32) {
     let sealed = master.cipher().seal(&config.encode(), &SystemRandom).unwrap();
     backend.write_new(FileType::Config, "", &Bytes::from(sealed)).unwrap();
     write_key(backend, &master, PASSWORD);
+}
+
+/// The repository of a store in memory, in a folder.
+pub fn dump(content: &MemoryContent) -> TempDir {
+    let folder = scratch();
+    for name in ["keys", "locks", "snapshots", "index", "data"] {
+        fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    for (kind, name, data) in content.files() {
+        let path = folder.path().join(path_of(kind, name));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, data).unwrap();
+    }
+    folder
 }
 
 /// Adds a key file for `master`, and returns its name.
@@ -147,7 +166,7 @@ impl Mover {
     /// Restores a snapshot into a new folder, and lists what came of it.
     #[track_caller]
     pub fn restored(&self, snapshot: &str) -> String {
-        let target = tempfile::tempdir().unwrap();
+        let target = scratch();
         let outcome = self.restore(snapshot, target.path()).unwrap();
         assert!(matches!(outcome, Outcome::Restored(_)), "{outcome:?}");
         super::listing::list(target.path())

@@ -84,7 +84,7 @@ fn a_full_cache_volume_is_never_an_error() {
         return skipped("a full cache volume: that needs root, and the right to mount");
     };
     for security in users() {
-        goes_by(&Mounted::new(), security, full.path(), "a full volume");
+        goes_by(&Mounted::of(security), security, full.path(), "a full volume");
     }
 }
 

@@ -20,7 +20,8 @@ use volmover::stores;
 
 use crate::log::Verdict;
 use crate::support::fixture::PASSWORD;
-use crate::support::is_root;
+use crate::support::mover::create;
+use crate::support::{is_root, scratch};
 use crate::swap;
 use crate::way::{self, Ran};
 
@@ -211,7 +212,7 @@ fn is_dear(key: &[u8]) -> bool {
 }
 
 /// Where the repository is.
-pub trait Store {
+pub trait Store: Sync {
     /// The job with what its Secret and `moverVolumes` say of the store.
     fn add_to(&self, job: Job) -> Job;
     /// The same for restic on this machine: the URL and variables.
@@ -229,7 +230,21 @@ impl Mounted {
     const AT: &str = "/mnt/repository";
     const FOLDER: &str = "app";
 
+    /// With a repository of the image's user, whose key opens at once.
     pub fn new() -> Self {
+        Self::of(Security::Default)
+    }
+
+    /// The same of another user.
+    pub fn of(security: Security) -> Self {
+        let place = Self::empty();
+        create(&place.path(), 2);
+        place.hand_over(security);
+        place
+    }
+
+    /// With nothing in it: the first that comes makes the repository.
+    pub fn empty() -> Self {
         Self { folder: open_folder() }
     }
 
@@ -260,14 +275,22 @@ impl Store for Mounted {
 
 /// A folder that every user may write to.
 pub fn open_folder() -> TempDir {
-    let folder = TempDir::new().unwrap();
+    opened(scratch())
+}
+
+/// The same on the disk, for what is never dropped.
+pub fn lasting_folder() -> TempDir {
+    opened(TempDir::new().unwrap())
+}
+
+fn opened(folder: TempDir) -> TempDir {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     folder
 }
 
 /// A volume that belongs to a user, as one with an `fsGroup` does.
 pub fn volume_of((uid, gid): (u32, u32)) -> TempDir {
-    let folder = TempDir::new().unwrap();
+    let folder = scratch();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
     if is_root() {
         chown(folder.path(), Some(uid), Some(gid)).unwrap();

@@ -22,7 +22,7 @@ fn stand_in_their_order() {
     if !volumes_can_be_given() {
         return;
     }
-    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let (place, volume) = (Mounted::empty(), volume(Security::Default.user()));
     let source = Job::source("backup", volume.path()).on(&place).with("FORGET_OPTIONS", KEEP);
     let saved = ["Added to the repository: ", "processed ", "snapshot "];
     let end = ["Restic completed in ", "=== Done ==="];

@@ -76,7 +76,7 @@ fn a_live_lock_of_another_is_respected() {
 }
 
 fn a_live_lock(security: Security) {
-    let (place, volume) = (Mounted::new(), volume(security.user()));
+    let (place, volume) = (Mounted::of(security), volume(security.user()));
     let job = whole(&place, &volume).security(security).with("MOVER_LOCK_WAIT", "0");
     job.succeeds();
     let other = Mover::open(&place.path()).unwrap();
@@ -107,7 +107,7 @@ fn a_lock_of_half_an_hour_ago_is_removed() {
         return;
     }
     for security in users() {
-        let (place, volume) = (Mounted::new(), volume(security.user()));
+        let (place, volume) = (Mounted::of(security), volume(security.user()));
         let job = whole(&place, &volume).security(security);
         job.succeeds();
         let path = old_lock(&place, security);
@@ -160,7 +160,7 @@ fn an_empty_source_still_prunes_what_is_there() {
     if !volumes_can_be_given() {
         return;
     }
-    let (place, empty) = (Mounted::new(), volume_of(Security::Default.user()));
+    let (place, empty) = (Mounted::empty(), volume_of(Security::Default.user()));
     let shown = whole(&place, &empty).succeeds();
     assert!(shown.contains("== Directory is empty skipping backup ===\n"), "{shown}");
     assert!(!place.path().exists(), "something was created for an empty source");

@@ -49,7 +49,7 @@ fn a_clone_of_the_volume_holds_what_was_restored() {
     let Some(medium) = made.then(|| Medium::mount(&image)).flatten() else {
         return skipped("what is on a volume's medium: that needs root, mkfs.ext4 and loop devices");
     };
-    let (place, volume) = (Mounted::new(), volume(Security::Privileged.user()));
+    let (place, volume) = (Mounted::of(Security::Privileged), volume(Security::Privileged.user()));
     let job = |job: Job| job.on(&place).security(Security::Privileged);
     job(Job::source("backup", volume.path())).succeeds();
     job(Job::destination(&medium.at)).succeeds();

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::job::{Job, Store};
 use crate::support::children::Running;
-use crate::support::peer;
+use crate::support::{peer, scratch};
 use crate::tls::Authority;
 
 const USER: &str = "mover";
@@ -30,7 +30,7 @@ impl Minio {
     /// Starts one; `None` where the program is missing and not required.
     pub fn start(is_secure: bool) -> Option<Self> {
         let program = peer("minio")?;
-        let folder = TempDir::new().unwrap();
+        let folder = scratch();
         let certificates = folder.path().join("certificates");
         fs::create_dir(&certificates).unwrap();
         if is_secure {

@@ -42,7 +42,7 @@ fn an_empty_source_creates_nothing() {
     if !volumes_can_be_given() {
         return;
     }
-    let (place, empty) = (Mounted::new(), volume_of(Security::Default.user()));
+    let (place, empty) = (Mounted::empty(), volume_of(Security::Default.user()));
     fs::create_dir(empty.path().join("lost+found")).unwrap();
     let shown = source(&place, &empty).succeeds();
     assert!(shown.starts_with("== Directory is empty skipping backup ===\n"), "{shown}");
@@ -67,7 +67,7 @@ fn an_empty_source_s_repository_is_pruned() {
     let weekly = |place: &Mounted, volume: &tempfile::TempDir| {
         Job::source("unlock backup prune", volume.path()).on(place)
     };
-    let (place, empty) = (Mounted::new(), volume_of(Security::Default.user()));
+    let (place, empty) = (Mounted::empty(), volume_of(Security::Default.user()));
     // Unlock is passed over, and nothing is created.
     for code in [original.source(&weekly(&place, &empty)).code, weekly(&place, &empty).run().code] {
         assert!(code == 0 && !place.path().exists());
@@ -92,10 +92,10 @@ fn a_missing_repository_is_created_on_restore_loudly() {
     if !volumes_can_be_given() {
         return;
     }
-    let place = Mounted::new();
+    let place = Mounted::empty();
     let (_target, job) = destination(&place);
     if let Some(original) = Original::found() {
-        let elsewhere = Mounted::new();
+        let elsewhere = Mounted::empty();
         let ran = original.destination(&destination(&elsewhere).1);
         assert_eq!((ran.code, elsewhere.count("keys")), (0, 1), "{}", ran.log);
         assert!(!ran.log.contains("Warning"), "{}", ran.log);

@@ -22,7 +22,7 @@ fn a_privileged_mover_restores_owners() {
     if !is_root() {
         return skipped("owners: only root can set them");
     }
-    let place = Mounted::new();
+    let place = Mounted::of(Security::Privileged);
     let expected = of_several_owners(&place);
     let target = volume_of((1001, 2002));
     let ran = Job::destination(target.path()).on(&place).security(Security::Privileged).run();
@@ -35,7 +35,7 @@ fn others_restore_all_but_the_owners_and_say_so_once() {
     if !is_root() {
         return skipped("owners: only root can set them");
     }
-    let place = Mounted::new();
+    let place = Mounted::of(Security::Privileged);
     let expected = of_several_owners(&place);
     for security in [Security::User(0, 0), Security::Default, Security::User(1234, 5678)] {
         let target = volume_of(security.user());
@@ -68,7 +68,7 @@ fn a_privileged_mover_reads_what_is_closed_to_others() {
     if !is_root() {
         return skipped("other owners: only root can make them");
     }
-    let (place, volume) = (Mounted::new(), volume((1001, 2002)));
+    let (place, volume) = (Mounted::of(Security::Privileged), volume((1001, 2002)));
     fs::set_permissions(
         volume.path().join("folder/deep"),
         std::os::unix::fs::PermissionsExt::from_mode(0o700),

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::job::{Job, open_folder};
+use crate::job::{Job, lasting_folder};
 use crate::made::libraries;
 use crate::support::is_root;
 use crate::way::{ENTRY, Program};
@@ -41,7 +41,7 @@ impl Rooted {
         if !is_root() || !trial.output().is_ok_and(|output| output.status.success()) {
             return None;
         }
-        let folder = open_folder();
+        let folder = lasting_folder();
         let (mover, root) = (folder.path().join("entry.sh"), folder.path().join("root"));
         fs::copy(env!("CARGO_BIN_EXE_volmover"), &mover).unwrap();
         fs::create_dir(&root).unwrap();

@@ -13,7 +13,7 @@ use crate::minio::Minio;
 use crate::peers::restic;
 use crate::support::listing::{assert_same, list};
 use crate::support::source::random_bytes;
-use crate::support::{is_root, scaled, skipped};
+use crate::support::{is_root, scaled, scratch, skipped};
 use crate::way::image;
 
 /// Keeps every snapshot of a test.
@@ -161,7 +161,7 @@ fn a_mounted_repository_as_every_user() {
     // Plain processes show what containers show better: all users on the long scale.
     let users = if image().is_some() || scaled(1) > 1 { &USERS[..] } else { &USERS[2..] };
     for security in users.iter().copied() {
-        every_day(&Mounted::new(), security);
+        every_day(&Mounted::empty(), security);
     }
 }
 
@@ -212,25 +212,23 @@ fn restic_on_the_other_side() {
         return;
     }
     for security in users() {
-        let place = Mounted::new();
+        let place = Mounted::empty();
         for version in ["restic-0.18", "restic-0.19"] {
             let Some(restic) = restic(version, &place) else { return };
             let volume = volume(security.user());
             let expected = saved_listing(volume.path());
+            let job = Job::source("backup", volume.path()).on(&place).security(security);
             if !place.path().exists() {
                 // The old mover's history comes first.
                 restic.ok(&["init"]);
+                job.cheapen();
                 restic.backup(volume.path(), &["--exclude=lost+found"]);
             }
             // restic runs here as whoever runs the test, and in the mover's place it would run as its user.
             give(place.path().parent().unwrap(), security.user());
-            Job::source("backup", volume.path())
-                .on(&place)
-                .security(security)
-                .with("FORGET_OPTIONS", KEEP)
-                .succeeds();
+            job.with("FORGET_OPTIONS", KEEP).succeeds();
             restic.check();
-            let by_restic = TempDir::new().unwrap();
+            let by_restic = scratch();
             restic.restore("latest", by_restic.path());
             assert_same(&expected, &list(by_restic.path()), version);
             let (target, _) = restored(&place, security, &[]);
@@ -248,7 +246,7 @@ fn back_to_back_runs_get_along() {
         return;
     }
     for security in users() {
-        let place = Mounted::new();
+        let place = Mounted::empty();
         let volume = volume(security.user());
         let job = Job::source("backup", volume.path()).on(&place).security(security);
         let job = job.with("FORGET_OPTIONS", KEEP);
@@ -258,6 +256,7 @@ fn back_to_back_runs_get_along() {
             assert_eq!(ran.code, 0, "{}", ran.log);
         }
         assert_eq!((place.count("keys"), place.count("locks")), (1, 0));
+        job.cheapen();
         let (target, _) = restored(&place, security, &[]);
         assert_same(&saved_listing(volume.path()), &list(target.path()), "the restored volume");
     }

@@ -95,7 +95,7 @@ fn failures_of_each_kind_tell_no_secret() {
     if !volumes_can_be_given() {
         return;
     }
-    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let (place, volume) = (Mounted::empty(), volume(Security::Default.user()));
     let backup = hushed(Job::source("backup", volume.path()).on(&place)).without("FORGET_OPTIONS");
     says_nothing(&backup, 0);
     let target = volume_of(Security::Default.user());
@@ -156,7 +156,7 @@ fn every_operation_tells_no_secret() {
         return;
     }
     for json in ["0", "1"] {
-        let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+        let (place, volume) = (Mounted::empty(), volume(Security::Default.user()));
         let job = all_operations(volume.path(), &place, json);
         tells_nothing(job.clone(), 0);
         for operation in OPERATIONS {
@@ -186,7 +186,7 @@ fn the_other_failures_tell_no_secret() {
     if !volumes_can_be_given() {
         return;
     }
-    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let (place, volume) = (Mounted::empty(), volume(Security::Default.user()));
     let backup = debugged(Job::source("backup", volume.path()).on(&place), "0");
     tells_nothing(backup.clone(), 0);
     let target = volume_of(Security::Default.user());
@@ -223,7 +223,7 @@ fn reports_and_json_tell_no_secret() {
     if !volumes_can_be_given() {
         return;
     }
-    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let (place, volume) = (Mounted::empty(), volume(Security::Default.user()));
     let reports = open_folder();
     let job = operations("backup snapshots ls stats check verify doctor prune unlock report", volume.path())
         .on(&place);
@@ -256,7 +256,7 @@ fn the_command_line_holds_no_secret() {
     if !volumes_can_be_given() {
         return;
     }
-    let (place, volume) = (Mounted::new(), volume(Security::Default.user()));
+    let (place, volume) = (Mounted::empty(), volume(Security::Default.user()));
     let told = open_folder();
     let job = hushed(Job::source("backup", volume.path()).on(&place)).without("FORGET_OPTIONS");
     let job = debugged(telling(job, told.path()), "0");

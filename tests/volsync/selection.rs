@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tempfile::TempDir;
 use volmover::clock::{Clock, SystemClock};
 use volmover::ops::backup::{self, BackupOptions};
 use volmover::repository::lock::LockMode;
@@ -15,14 +14,13 @@ use volmover::repository::lock::LockMode;
 use crate::job::{Job, Mounted, Security, Store, give, volume_of};
 use crate::original::Original;
 use crate::scenarios::volumes_can_be_given;
-use crate::support::mover::{Mover, backup_options, create, local};
-use crate::support::skipped;
+use crate::support::mover::{Mover, backup_options, local};
+use crate::support::{scratch, skipped};
 use crate::way::Ran;
 
 /// A repository with a snapshot of each host, path and time. The one file of each holds its number.
 fn history(snapshots: &[(&str, &str, &str)]) -> Mounted {
-    let (place, volume) = (Mounted::new(), TempDir::new().unwrap());
-    create(&place.path(), 2);
+    let (place, volume) = (Mounted::new(), scratch());
     for (number, (host, path, time)) in snapshots.iter().enumerate() {
         fs::write(volume.path().join("number"), number.to_string()).unwrap();
         let clock = Standing(time.parse().unwrap(), SystemClock::new());

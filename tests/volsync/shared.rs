@@ -13,6 +13,7 @@ use crate::job::{Job, Mounted, Security, give, open_folder, volume_of};
 use crate::peers::restic;
 use crate::scenarios::{saved_listing, volume};
 use crate::support::listing::{assert_same, list};
+use crate::support::mover::create;
 use crate::support::source::random_bytes;
 use crate::support::{is_root, skipped};
 use crate::way::Mover;
@@ -78,13 +79,20 @@ impl App {
     }
 }
 
-/// An empty folder that the group shares, `None` where none can be made.
+/// A repository in a folder that the group shares, `None` where none can be made.
+fn shared() -> Option<Mounted> {
+    let place = shared_folder()?;
+    create(&place.path(), 2);
+    Some(place)
+}
+
+/// The folder alone.
 fn shared_folder() -> Option<Mounted> {
     if !is_root() {
         skipped("a shared repository: only root can run movers as several users");
         return None;
     }
-    let place = Mounted::new();
+    let place = Mounted::empty();
     let folder = place.path().parent().unwrap().to_owned();
     chown(&folder, None, Some(GROUP)).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o2770)).unwrap();
@@ -106,6 +114,7 @@ fn many_movers_of_several_users_start_at_once_on_an_empty_path() {
         .collect();
     assert_eq!(logs.iter().filter(|log| log.contains("created restic repository ")).count(), 1);
     assert_eq!((place.count("keys"), place.count("locks")), (1, 0));
+    apps[0].source(&place).cheapen();
     for app in &apps {
         assert_same(&app.listing(), &app.restored(&place, &[]).0, "its own volume");
     }
@@ -169,7 +178,7 @@ fn three_rounds(place: &Mounted) -> [App; 2] {
 
 #[test]
 fn forget_of_one_leaves_the_others_alone() {
-    let Some(place) = shared_folder() else { return };
+    let Some(place) = shared() else { return };
     let [alpha, beta] = three_rounds(&place);
     assert_eq!(place.count("snapshots"), 6, "MOVER_FORGET=off keeps all");
     let shown = alpha.source(&place).with("MOVER_FORGET", "on").succeeds();
@@ -180,7 +189,7 @@ fn forget_of_one_leaves_the_others_alone() {
 
 #[test]
 fn forget_leaves_the_host_s_other_paths_alone() {
-    let Some(place) = shared_folder() else { return };
+    let Some(place) = shared() else { return };
     let alpha = App::new("alpha", 1303);
     for round in 1..3 {
         alpha.change(round);
@@ -203,7 +212,7 @@ fn hosts(place: &Mounted) -> Vec<(String, usize)> {
 
 #[test]
 fn one_maintenance_job_serves_all_identities() {
-    let Some(place) = shared_folder() else { return };
+    let Some(place) = shared() else { return };
     let [alpha, beta] = three_rounds(&place);
     App::new("omega", 1303).source(&place).succeeds();
     let before = stored(&place.path());

@@ -22,7 +22,7 @@ fn a_terminated_backup_leaves_no_lock_and_its_retry_is_whole() {
 }
 
 fn terminated(security: Security) {
-    let (place, volume) = (Mounted::new(), volume(security.user()));
+    let (place, volume) = (Mounted::of(security), volume(security.user()));
     fs::write(volume.path().join("large"), random_bytes(5, 8 << 20)).unwrap();
     give(volume.path(), security.user());
     let job = Job::source("backup", volume.path()).on(&place).security(security);

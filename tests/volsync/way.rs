@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-use crate::job::{Job, open_folder};
+use crate::job::{Job, lasting_folder};
 use crate::log::{self, Verdict};
 use crate::made::{Made, libraries};
 use crate::rooted::Rooted;
@@ -51,7 +51,7 @@ pub static WAY: LazyLock<Way> = LazyLock::new(|| {
     skipped(
         "containers: no Docker Engine answers, and only root can make mounts: movers run as plain processes",
     );
-    let folder = open_folder();
+    let folder = lasting_folder();
     fs::copy(env!("CARGO_BIN_EXE_volmover"), folder.path().join("entry.sh")).unwrap();
     fs::set_permissions(folder.path().join("entry.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     Way::Process(folder)
