@@ -10,10 +10,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use measure::Measured;
 use program::Tool;
 use settings::Settings;
 use tool::{Place, Step};
+use turns::Row;
 
 #[path = "../whole/corpus.rs"]
 #[allow(dead_code, reason = "only its noise is wanted")]
@@ -33,18 +33,8 @@ mod swap;
 #[path = "../whole/table.rs"]
 mod table;
 mod tool;
-
-/// One measured step of one tool in one turn; bytes and files are what the repository holds after it.
-#[derive(Debug, Clone)]
-struct Row {
-    corpus: String,
-    tool: &'static str,
-    turn: usize,
-    step: Step,
-    measured: Measured,
-    stored_bytes: u64,
-    requests: u64,
-}
+#[path = "../whole/turns.rs"]
+mod turns;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -65,24 +55,8 @@ fn main() -> Outcome<()> {
         "\n{blobs} blobs and {snapshots} snapshots, {:.0} MiB",
         measure::held(&base)?.0 as f64 / 1_048_576.0
     );
-    let mut rows = Vec::new();
-    let mut failed = Vec::new();
-    for turn in 0..settings.turns {
-        let (later, sooner) = tools.split_at(turn % tools.len());
-        for tool in sooner.iter().chain(later) {
-            if failed.contains(&tool.name) {
-                continue;
-            }
-            match run(work.path(), &base, tool, turn, snapshots) {
-                Ok(mut measured) => rows.append(&mut measured),
-                Err(error) => {
-                    println!("{}: left out, it failed: {error}", tool.name);
-                    failed.push(tool.name);
-                    rows.retain(|row: &Row| row.tool != tool.name);
-                }
-            }
-        }
-    }
+    let run = |tool: &Tool, turn| run(work.path(), &base, tool, turn, snapshots);
+    let rows = turns::take(settings.turns, &tools, run, || clear(work.path()))?;
     table::print(&rows, &tools);
     let csv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("large.csv");
     table::write_csv(&csv, &rows)?;
@@ -125,14 +99,20 @@ fn make_base(
     generate::add(base, blobs, snapshots)
 }
 
-/// One turn of a tool on a copy of the repository. Its forget removes a tenth of the snapshots.
-fn run(work: &Path, base: &Path, tool: &Tool, turn: usize, snapshots: u64) -> Outcome<Vec<Row>> {
-    let (repository, cache) = (work.join("repository"), work.join("cache"));
-    for folder in [&repository, &cache] {
+/// Removes what one turn left.
+fn clear(work: &Path) -> Outcome<()> {
+    for folder in ["repository", "cache"].map(|name| work.join(name)) {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
     }
+    Ok(())
+}
+
+/// One turn of a tool on a copy of the repository. Its forget removes a tenth of the snapshots. Bytes and files of a row
+/// are what the repository holds after its step.
+fn run(work: &Path, base: &Path, tool: &Tool, turn: usize, snapshots: u64) -> Outcome<Vec<Row>> {
+    let (repository, cache) = (work.join("repository"), work.join("cache"));
     fs::create_dir_all(&cache)?;
     let mut copy = Command::new("cp");
     copy.arg("-aT").args([base, &repository]);

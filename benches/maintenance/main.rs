@@ -11,10 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use corpus::Corpus;
-use measure::Measured;
 use program::Tool;
 use settings::Settings;
 use tool::Step;
+use turns::Row;
 
 #[path = "../whole/corpus.rs"]
 #[allow(dead_code, reason = "nothing is restored here")]
@@ -34,18 +34,8 @@ mod swap;
 #[path = "../whole/table.rs"]
 mod table;
 mod tool;
-
-/// One measured step of one tool in one turn; bytes and files are what the repository holds after it.
-#[derive(Debug, Clone)]
-struct Row {
-    corpus: String,
-    tool: &'static str,
-    turn: usize,
-    step: Step,
-    measured: Measured,
-    stored_bytes: u64,
-    requests: u64,
-}
+#[path = "../whole/turns.rs"]
+mod turns;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -66,12 +56,12 @@ fn main() -> Outcome<()> {
         make_base(&settings, restic, &corpus, work.path(), &base)?;
         let (bytes, _) = measure::held(&base)?;
         println!("\n{corpus} · {} snapshots, {:.0} MiB stored", history::SNAPSHOTS, mib(bytes));
-        let mut bench =
-            Bench { work: work.path(), base: &base, restic, failed: Vec::new(), rows: Vec::new() };
-        bench.run(&settings, name, &tools)?;
-        table::print(&bench.rows, &tools);
-        compare(&bench.rows)?;
-        rows.append(&mut bench.rows);
+        let bench = Bench { work: work.path(), base: &base, restic, corpus: name };
+        let mut measured =
+            turns::take(settings.turns, &tools, |tool, turn| bench.turn(tool, turn), || bench.clear())?;
+        table::print(&measured, &tools);
+        compare(&measured)?;
+        rows.append(&mut measured);
         fs::remove_dir_all(&base)?;
     }
     let csv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("maintenance.csv");
@@ -100,30 +90,16 @@ struct Bench<'a> {
     work: &'a Path,
     base: &'a Path,
     restic: &'a Tool,
-    failed: Vec<&'static str>,
-    rows: Vec<Row>,
+    corpus: &'a str,
 }
 
 impl Bench<'_> {
-    /// The tools take turns, and another one begins in each turn.
-    fn run(&mut self, settings: &Settings, corpus: &str, tools: &[Tool]) -> Outcome<()> {
-        for turn in 0..settings.turns {
-            let (later, sooner) = tools.split_at(turn % tools.len().max(1));
-            for tool in sooner.iter().chain(later) {
-                if self.failed.contains(&tool.name) {
-                    continue;
-                }
-                if let Err(error) = self.turn(corpus, tool, turn) {
-                    println!("{}: left out, it failed: {error}", tool.name);
-                    self.failed.push(tool.name);
-                    self.rows.retain(|row| row.tool != tool.name);
-                }
-                for name in ["repository", "cache", "check-cache"] {
-                    let folder = self.path(name);
-                    if folder.exists() {
-                        fs::remove_dir_all(folder)?;
-                    }
-                }
+    /// Removes what one turn left.
+    fn clear(&self) -> Outcome<()> {
+        for name in ["repository", "cache", "check-cache"] {
+            let folder = self.path(name);
+            if folder.exists() {
+                fs::remove_dir_all(folder)?;
             }
         }
         Ok(())
@@ -133,7 +109,9 @@ impl Bench<'_> {
         self.work.join(name)
     }
 
-    fn turn(&mut self, corpus: &str, tool: &Tool, turn: usize) -> Outcome<()> {
+    /// Bytes and files of a row are what the repository holds after its step.
+    fn turn(&self, tool: &Tool, turn: usize) -> Outcome<Vec<Row>> {
+        let mut rows = Vec::new();
         let (repository, cache) = (self.path("repository"), self.path("cache"));
         history::copy(self.base, &repository)?;
         fs::create_dir_all(&cache)?;
@@ -141,14 +119,14 @@ impl Bench<'_> {
             let measured = measure::run(tool.command(step, &repository, &cache))
                 .map_err(|error| format!("{}: {error}", step.title()))?;
             let (stored_bytes, requests) = measure::held(&repository)?;
-            let corpus = corpus.to_owned();
-            self.rows.push(Row { corpus, tool: tool.name, turn, step, measured, stored_bytes, requests });
+            let corpus = self.corpus.to_owned();
+            rows.push(Row { corpus, tool: tool.name, turn, step, measured, stored_bytes, requests });
         }
         let mut check = self.restic.clean_command();
         program::restic_at(&mut check, &repository, &self.path("check-cache"));
         check.arg("check");
         measure::run(check).map_err(|error| format!("restic check finds fault: {error}"))?;
-        Ok(())
+        Ok(rows)
     }
 }
 

@@ -11,11 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use corpus::Corpus;
-use measure::Measured;
 use program::Tool;
 use settings::Settings;
 use store::Store;
 use tool::Step;
+use turns::Row;
 
 mod corpus;
 mod floor;
@@ -30,18 +30,7 @@ mod store;
 mod swap;
 mod table;
 mod tool;
-
-/// One measured step of one tool in one turn.
-#[derive(Debug, Clone)]
-struct Row {
-    corpus: String,
-    tool: &'static str,
-    turn: usize,
-    step: Step,
-    measured: Measured,
-    stored_bytes: u64,
-    requests: u64,
-}
+mod turns;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -52,6 +41,7 @@ fn main() -> Outcome<()> {
     let settings = Settings::from_environment()?;
     let work = Work::new(&settings.folder)?;
     let tools = program::find(&settings.peers, &["rustic"]);
+    let [maker, ..] = tools.as_slice() else { return Err("there is nothing to measure".into()) };
     println!("{} runs, work in {}, {} keys", settings.turns, settings.folder.display(), settings.keys());
     for tool in &tools {
         println!("  {}: {}", tool.name, tool.version);
@@ -60,11 +50,13 @@ fn main() -> Outcome<()> {
     for name in &settings.corpora {
         let corpus = Corpus::prepare(name, &work.folder, &settings.peers)?;
         println!("\n{corpus} · {} store", settings.store);
-        let mut bench = Bench { settings: &settings, work: &work, failed: Vec::new(), rows: Vec::new() };
-        bench.run(&corpus, &tools)?;
-        table::print(&bench.rows, &tools);
+        corpus.read_once()?;
+        let bench = Bench { settings: &settings, work: &work, corpus: &corpus, maker };
+        let mut measured =
+            turns::take(settings.turns, &tools, |tool, turn| bench.turn(tool, turn), || work.clear())?;
+        table::print(&measured, &tools);
         println!("{}", floor::line(&corpus, &work.path("target"))?);
-        rows.append(&mut bench.rows);
+        rows.append(&mut measured);
         corpus.remove()?;
     }
     let csv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("whole.csv");
@@ -77,36 +69,15 @@ fn main() -> Outcome<()> {
 struct Bench<'a> {
     settings: &'a Settings,
     work: &'a Work,
-    failed: Vec<&'static str>,
-    rows: Vec<Row>,
+    corpus: &'a Corpus,
+    maker: &'a Tool,
 }
 
 impl Bench<'_> {
-    /// The tools take turns, and another one begins in each turn.
-    fn run(&mut self, corpus: &Corpus, tools: &[Tool]) -> Outcome<()> {
-        let [maker, ..] = tools else { return Ok(()) };
-        corpus.read_once()?;
-        for turn in 0..self.settings.turns {
-            let first = turn % tools.len().max(1);
-            let (later, sooner) = tools.split_at(first);
-            for tool in sooner.iter().chain(later) {
-                if self.failed.contains(&tool.name) {
-                    continue;
-                }
-                if let Err(error) = self.turn(corpus, maker, tool, turn) {
-                    println!("{}: left out, it failed: {error}", tool.name);
-                    self.failed.push(tool.name);
-                    self.rows.retain(|row| row.tool != tool.name);
-                }
-                self.work.clear()?;
-            }
-        }
-        Ok(())
-    }
-
     /// `maker` makes the repository: one program makes all, because restic's `init` fits the cost of a key, which
     /// every command pays, to the load of the moment.
-    fn turn(&mut self, corpus: &Corpus, maker: &Tool, tool: &Tool, turn: usize) -> Outcome<()> {
+    fn turn(&self, tool: &Tool, turn: usize) -> Outcome<Vec<Row>> {
+        let corpus = self.corpus;
         let store = Store::open(
             self.settings.store,
             self.settings.line,
@@ -121,11 +92,11 @@ impl Bench<'_> {
         };
         fs::create_dir_all(place.cache)?;
         fs::create_dir_all(place.target)?;
-        measure::run(maker.init(&place))?;
+        measure::run(self.maker.init(&place))?;
         if let (true, Some(folder)) = (self.settings.cheap_keys, store.folder()) {
             swap::replace_keys(folder, program::PASSWORD.as_bytes())?;
         }
-        let mut changed = Vec::new();
+        let (mut rows, mut changed) = (Vec::new(), Vec::new());
         for step in Step::MEASURED {
             match step {
                 Step::Uncached => clear(place.cache)?,
@@ -137,7 +108,7 @@ impl Bench<'_> {
             let measured = measure::run(tool.command(step, &place))
                 .map_err(|error| format!("{}: {error}", step.title()))?;
             let after = store.counted()?;
-            self.rows.push(Row {
+            rows.push(Row {
                 corpus: corpus.name.clone(),
                 tool: tool.name,
                 turn,
@@ -150,7 +121,8 @@ impl Bench<'_> {
         corpus::change_back(changed)?;
         corpus
             .compare(place.target)
-            .map_err(|error| format!("its restore is not what was backed up: {error}").into())
+            .map_err(|error| format!("its restore is not what was backed up: {error}"))?;
+        Ok(rows)
     }
 }
 

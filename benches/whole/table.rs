@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use super::Outcome;
 use super::program::Tool;
 use super::tool::Step;
-use super::{Outcome, Row};
+use super::turns::Row;
 
 const MIB: f64 = (1_u64 << 20) as f64;
 

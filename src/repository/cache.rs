@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
@@ -85,12 +85,18 @@ pub struct Cache {
     own: PathBuf,
     key: Zeroizing<[u8; 32]>,
     random: Arc<dyn Random>,
-    /// Bytes in the folder; unknown until it was looked at.
-    used: Mutex<Option<u64>>,
+    used: Mutex<Used>,
     /// Writing failed: the run goes on without.
     given_up: AtomicBool,
     hits: AtomicU64,
     misses: AtomicU64,
+}
+
+/// Bytes in the folders of this repository and of all others, as they were when this run looked; unknown until then.
+#[derive(Default)]
+struct Used {
+    own: Option<u64>,
+    others: Option<u64>,
 }
 
 impl std::fmt::Debug for Cache {
@@ -113,7 +119,7 @@ impl Cache {
             own,
             key: Zeroizing::new(*key),
             random,
-            used: Mutex::new(None),
+            used: Mutex::default(),
             given_up: AtomicBool::new(false),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -126,7 +132,7 @@ impl Cache {
         CacheFigures {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            bytes: *self.used.lock().unwrap_or_else(PoisonError::into_inner),
+            bytes: self.used().own,
         }
     }
 
@@ -190,13 +196,14 @@ impl Cache {
         let kept = entries
             .iter()
             .filter(|file| Entry::parse(&file.name).is_none_or(|entry| !unlisted.contains(&entry)));
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.map(|file| file.bytes).sum());
+        self.used().own = Some(kept.map(|file| file.bytes).sum());
         if let Ok(folder) = File::open(&self.own) {
             let _ = folder.set_modified(now);
         }
         for other in room::others(&self.place.folder.join(FOLDER), &self.own) {
             if other.age(now) > FORGOTTEN {
                 room::remove_folder(&other.path);
+                self.used().others = None;
             }
         }
     }
@@ -233,12 +240,13 @@ impl Cache {
         }
         let mut written = self.write(entry, plain);
         while written.as_ref().is_err_and(is_full) && room::evict(&self.place.folder, FOLDER, &self.own) {
+            self.used().others = None;
             written = self.write(entry, plain);
         }
         match written {
             Ok(()) => {
-                let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-                *used = used.map(|used| used + bytes);
+                let mut used = self.used();
+                used.own = used.own.map(|own| own + bytes);
             }
             Err(cause) => {
                 tracing::debug!("the cache cannot be written to, the run goes on without: {cause}");
@@ -249,25 +257,23 @@ impl Cache {
 
     /// Whether so many bytes more stay within the limit, when the caches of other repositories may go.
     fn has_room(&self, bytes: u64) -> bool {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = *used.get_or_insert_with(|| room::bytes(&self.own));
-        if own.saturating_add(bytes) > self.place.bytes_max {
-            return false;
-        }
-        if self.place.bytes_max == u64::MAX {
-            return true;
-        }
+        let mut used = self.used();
+        let own = *used.own.get_or_insert_with(|| room::bytes(&self.own));
+        let Some(left) = self.place.bytes_max.checked_sub(own.saturating_add(bytes)) else { return false };
         let all = self.place.folder.join(FOLDER);
-        loop {
-            let others: u64 =
-                room::others(&all, &self.own).iter().map(|other| room::bytes(&other.path)).sum();
-            if own + others + bytes <= self.place.bytes_max {
-                return true;
-            }
+        let others =
+            || -> u64 { room::others(&all, &self.own).iter().map(|other| room::bytes(&other.path)).sum() };
+        while *used.others.get_or_insert_with(others) > left {
             if !room::evict_other(&all, &self.own) {
                 return false;
             }
+            used.others = None;
         }
+        true
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, entry: Entry, plain: &[u8]) -> io::Result<()> {

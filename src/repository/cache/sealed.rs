@@ -71,8 +71,8 @@ impl Sealed {
         let (salt, plain_bytes) = rest.split_first_chunk::<32>()?;
         let length = u64::from_le_bytes(plain_bytes.try_into().ok()?);
         // What is longer than the file, or no length at all, is asked for here: nothing is reserved for it.
-        let is_whole =
-            length <= file.metadata().ok()?.len() && file_bytes(length) == file.metadata().ok()?.len();
+        let there = file.metadata().ok()?.len();
+        let is_whole = length <= there && file_bytes(length) == there;
         (mark == MARK && is_whole).then(|| Self {
             cipher: cipher(cache_key, label, salt, plain_bytes),
             plain_bytes: length,

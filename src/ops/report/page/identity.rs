@@ -248,9 +248,9 @@ fn next(html: &mut Html, report: &RepositoryReport, identity: &Identity) {
         html.markup("<tr><td>");
         time(html, one.snapshot.time.instant().0, &report.zone);
         html.markup("</td><td>").element("bdi", &[("class", "id")], &one.id.short());
-        html.markup("</td><td class=\"next-to-go\">about ");
+        html.markup("</td><td class=\"next-to-go\">about <time>");
         days(html, report, *seconds, *seconds);
-        html.markup("</td></tr>");
+        html.markup("</time></td></tr>");
     }
     html.markup("</tbody></table>");
     left_out(html, goes.len() + soon.len(), goes.len().min(ROWS_MAX) + soon.len().min(ROWS_MAX));
