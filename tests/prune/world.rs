@@ -70,7 +70,7 @@ pub fn forget_and_prune(keep: usize, prune: PruneOptions) -> ForgetRequest {
 
 fn backup(memory: &Arc<MemoryBackend>, source: &Path) -> (String, String) {
     let options = BackupOptions { pack_bytes: PACK_BYTES, ..backup_options(source) };
-    let mover = Mover::open_backend(Arc::clone(memory) as _).unwrap();
+    let mover = open(memory);
     let summary = ops::backup::run(&mover.session(), options).unwrap().summary;
     (summary.snapshot_id.unwrap(), listing::list(source))
 }

@@ -7,10 +7,12 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 use volmover::backend::FileType;
 use volmover::backend::memory::{MemoryBackend, MemoryContent};
+use volmover::repository::open::Access;
 use volmover::repository::snapshot::Snapshot;
 use volmover::repository::{Id, Repository};
 
 use crate::call::{Call, Repo, access};
+use crate::support::clock::SleepClock;
 use crate::support::mover::{Mover, dump};
 use crate::support::scratch;
 use crate::support::source::random_bytes;
@@ -38,7 +40,7 @@ pub(super) fn series(mover: &Mover, series: &Series) {
         taken.push(mover.repository.snapshot(&id).unwrap());
         mover.repository.backend().delete(FileType::Snapshot, &id.hex()).unwrap();
     }
-    let now = mover.repository.clock().now().as_second();
+    let now = jiff::Timestamp::now().as_second();
     for number in 0..series.count {
         let mut snapshot = taken[number * states / series.count].clone();
         snapshot.time.seconds = now - series.ago - (series.count - 1 - number) as i64 * series.apart;
@@ -71,7 +73,9 @@ pub(super) fn fleet() -> Repo {
 
 static FLEET: LazyLock<MemoryContent> = LazyLock::new(|| {
     let store = Arc::new(MemoryBackend::new());
-    let mover = Mover::of(Repository::create(store.clone(), &access()).unwrap());
+    // A backup waits for the lists of its store to settle.
+    let access = Access { clock: Arc::new(SleepClock::new()), ..access() };
+    let mover = Mover::of(Repository::create(store.clone(), &access).unwrap());
     for one in [
         Series { host: "grafana.observability", path: "/data", count: 60, apart: DAY, ago: 3 * HOUR },
         Series {
