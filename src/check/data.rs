@@ -1,29 +1,33 @@
-//! The data: packs are read whole, many at once, and all that they hold is opened.
+//! The data: packs are read from end to end, many at once, and all that they hold is opened.
 //!
 //! Of each pack: its hash is its name, its header lists what the index lists, every blob has the right tag,
-//! decompresses and has the hash that it is named by. A pack that fits into a worker's share of the memory
-//! budget is one request; a larger one is read in parts, twice: for its hash, and blob by blob.
+//! decompresses and has the hash that it is named by. From a disk a worker reads several packs side by side, a piece
+//! of each at a time, which it hashes together: that fills the lanes of a wide CPU, and takes less memory than packs.
+//! From an object store a pack is one request, if it fits into a worker's share of the memory budget.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use bytes::Bytes;
 
 use super::findings::Findings;
 use super::structure::Inventory;
 use super::subset::Pack;
-use crate::backend::{BackendErrorKind, DISK_CONNECTIONS_MAX, FileType};
+use super::walk::{Listed, Walk};
+use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
-use crate::repository::blob::Opener;
-use crate::repository::id::Hasher;
+use crate::repository::blob::{BadBlob, InPlace, Plain, TOGETHER_BYTES};
 use crate::repository::index::{ByPack, IndexEntry};
-use crate::repository::pack::{LENGTH_BYTES, PackedBlob, decode_header, header_length};
+use crate::repository::pack::PackedBlob;
+use crate::repository::sha256::Together;
 use crate::repository::{Id, Repository, in_parallel_with};
 
-/// What a worker needs besides the pack: a sealed and an opened blob, and contexts.
+/// What a worker needs besides what it read: unpacked blobs, and contexts.
 const WORKER_BYTES: u64 = 24 << 20;
-/// Parts of a pack that is larger than a worker's share, in bytes.
-const PART_BYTES: usize = 4 << 20;
+/// Where a piece of a pack ends that is read from a disk, but for a blob that is longer.
+const PIECE_BYTES: u64 = 512 << 10;
+/// What a piece takes most of the time: chunks are 512 KiB to 8 MiB long, most of them less than two.
+const PIECE_MEMORY_BYTES: u64 = 2 << 20;
+/// Packs that a worker reads side by side.
+const TOGETHER_PACKS: usize = 8;
 /// Faults of one pack that are told.
 const FAULTS_MAX: usize = 10;
 
@@ -32,6 +36,35 @@ const FAULTS_MAX: usize = 10;
 pub(super) struct Share {
     pub(super) memory_bytes: u64,
     pub(super) threads: usize,
+}
+
+/// How packs are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    workers: usize,
+    /// Packs that a worker reads side by side.
+    together: usize,
+    piece_bytes: u64,
+}
+
+impl Plan {
+    /// For packs of up to `largest` bytes, of a store that gets so many requests at once.
+    fn new(share: Share, connections: usize, lanes: usize, largest: u64) -> Self {
+        let workers = |each: u64, most: usize| (share.memory_bytes / each).clamp(1, most as u64);
+        if connections > DISK_CONNECTIONS_MAX {
+            // An object store is kept busy by all connections.
+            let each = WORKER_BYTES + largest.min(share.memory_bytes / 2);
+            let workers = workers(each, connections.max(share.threads + 1));
+            let whole_bytes_max = (share.memory_bytes / workers).saturating_sub(WORKER_BYTES);
+            let piece_bytes =
+                if largest <= whole_bytes_max { u64::MAX } else { whole_bytes_max.max(PIECE_BYTES) };
+            return Self { workers: workers as usize, together: 1, piece_bytes };
+        }
+        // One more than compute waits for the disk.
+        let together = lanes.min(TOGETHER_PACKS);
+        let workers = workers(WORKER_BYTES + together as u64 * PIECE_MEMORY_BYTES, share.threads + 1);
+        Self { workers: workers as usize, together, piece_bytes: PIECE_BYTES }
+    }
 }
 
 /// Reads packs, and tells what is wrong with each.
@@ -45,90 +78,181 @@ pub(super) fn read_packs(
     stop: &AtomicBool,
 ) -> Result<()> {
     let largest = packs.iter().map(|(_, _, bytes)| *bytes).max().unwrap_or(0);
-    let each = WORKER_BYTES + largest.min(share.memory_bytes / 2);
-    // From a disk one pack is read while the others are opened; an object store is kept busy by all connections.
-    let connections = match repository.backend().connections() {
-        ..=DISK_CONNECTIONS_MAX => 1,
-        connections => connections,
-    };
-    let most = connections.max(share.threads + 1) as u64;
-    let workers = (share.memory_bytes / each).clamp(1, most);
-    let whole_bytes_max = (share.memory_bytes / workers).saturating_sub(WORKER_BYTES);
+    let plan = Plan::new(share, repository.backend().connections(), Id::at_once(), largest);
     let by_pack = inventory.index.by_pack();
-    let work = |opener: &mut Opener, (number, id, bytes): &Pack| {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Interrupted, "check interrupted"));
+    let each = packs.len().div_ceil(plan.workers).clamp(1, plan.together);
+    let groups: Vec<&[Pack]> = packs.chunks(each).collect();
+    let reader = Reader { repository, inventory, by_pack: &by_pack, plan, findings, monitor, stop };
+    let opener = || InPlace::new(repository.cipher().clone());
+    in_parallel_with(&groups, plan.workers, opener, |opener, packs| reader.read(opener, packs)).map(|_| ())
+}
+
+struct Reader<'a> {
+    repository: &'a Repository,
+    inventory: &'a Inventory,
+    by_pack: &'a ByPack<'a>,
+    plan: Plan,
+    findings: &'a Findings<'a>,
+    monitor: &'a dyn Monitor,
+    stop: &'a AtomicBool,
+}
+
+/// A blob of a walk's piece, and where its plaintext lies.
+struct Opened {
+    walk: usize,
+    blob: Listed,
+    plain: Plain,
+}
+
+/// A pack, and the blobs of it that do not open.
+struct Walked<'a> {
+    number: u32,
+    walk: Walk<'a>,
+    faults: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// Reads packs side by side.
+    fn read(&self, opener: &mut InPlace, packs: &[Pack]) -> Result<()> {
+        let walked = |(number, id, bytes): &Pack| {
+            let blobs = self.by_pack.entries(*number);
+            let walk = Walk::new(self.repository, *id, *bytes, blobs, self.plan.piece_bytes);
+            Walked { number: *number, walk, faults: Vec::new() }
+        };
+        let mut walked: Vec<Walked<'_>> = packs.iter().map(walked).collect();
+        let mut hashes = Together::new(walked.len());
+        loop {
+            let mut is_over = true;
+            for Walked { walk, .. } in &mut walked {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(Error::new(ErrorKind::Interrupted, "check interrupted"));
+                }
+                is_over &= !walk.advance()?;
+                self.monitor.progress().bytes_done.add(walk.piece().len() as u64);
+            }
+            if is_over {
+                break;
+            }
+            hashes.update(&walked.iter().map(|walked| walked.walk.piece()).collect::<Vec<_>>());
+            self.open(opener, &mut walked)?;
         }
-        let source = Source::open(repository, *id, *bytes, whole_bytes_max)?;
-        let faults = faults(&source, opener, repository, inventory, &by_pack, *number)?;
+        for (walked, hash) in walked.into_iter().zip(hashes.finish()) {
+            self.end(opener, walked, Id(hash))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the blobs of all pieces.
+    fn open(&self, opener: &mut InPlace, walked: &mut [Walked<'_>]) -> Result<()> {
+        let mut opened = Vec::new();
+        for walk in 0..walked.len() {
+            let blobs = walked.get_mut(walk).map(|walked| std::mem::take(&mut walked.walk.blobs));
+            for blob in blobs.unwrap_or_default() {
+                if opener.plains().used() >= TOGETHER_BYTES {
+                    self.compare(opener, walked, &mut opened)?;
+                }
+                let Some(Walked { walk: own, faults, .. }) = walked.get_mut(walk) else { continue };
+                let Some(sealed) = own.sealed(&blob.1) else {
+                    own.left_over.push(blob);
+                    continue;
+                };
+                match opener.open(sealed, blob.1.extent.plain_length) {
+                    Ok(plain) => opened.push(Opened { walk, blob, plain }),
+                    Err(cause) => faults.push(self.bad_blob(&blob, &cause.to_string())),
+                }
+            }
+        }
+        self.compare(opener, walked, &mut opened)
+    }
+
+    /// Compares the hashes of what was opened with its ids.
+    fn compare(
+        &self,
+        opener: &mut InPlace,
+        walked: &mut [Walked<'_>],
+        opened: &mut Vec<Opened>,
+    ) -> Result<()> {
+        let plain = |Opened { walk, blob, plain }: &Opened| match plain {
+            Plain::Unpacked(place) => opener.plains().at(place.clone()),
+            Plain::InPlace(place) => {
+                walked.get(*walk).map(|walked| walked.walk.at(&blob.1, place.clone())).unwrap_or_default()
+            }
+        };
+        let plains: Vec<&[u8]> = opened.iter().map(plain).collect();
+        let hashes = Id::of_many(&plains)?;
+        let mut wrong = Vec::new();
+        for ((opened, plain), hash) in opened.iter().zip(&plains).zip(hashes) {
+            // What seems to be damage is computed again in the plain way.
+            if hash != opened.blob.1.id && Id::of(plain) != opened.blob.1.id {
+                wrong.push((opened.walk, self.bad_blob(&opened.blob, &BadBlob::OtherHash(hash).to_string())));
+            }
+        }
+        for (walk, fault) in wrong {
+            walked.iter_mut().skip(walk).take(1).for_each(|walked| walked.faults.push(fault.clone()));
+        }
+        opened.clear();
+        opener.clear(TOGETHER_BYTES);
+        Ok(())
+    }
+
+    /// Tells what is wrong with a pack that was walked.
+    fn end(&self, opener: &mut InPlace, walked: Walked<'_>, hash: Id) -> Result<()> {
+        let Walked { number, mut walk, faults: bad_blobs } = walked;
+        let mut faults = Vec::new();
+        if let Some(cause) = walk.broken.take() {
+            faults.push(cause);
+        } else if hash != walk.pack {
+            match walk.hash()? {
+                Ok(again) if again == walk.pack => {}
+                Ok(again) => faults.push(format!("unexpected pack id {again}")),
+                Err(cause) => faults.push(cause),
+            }
+        }
+        match walk.header()? {
+            Ok(listed) => faults.extend(compare(&listed, &self.by_pack.entries(number))),
+            Err(cause) => faults.push(cause),
+        }
+        faults.extend(bad_blobs);
+        for blob in std::mem::take(&mut walk.left_over) {
+            if let Err(cause) = open_alone(opener, &walk, &blob.1)? {
+                faults.push(self.bad_blob(&blob, &cause));
+            }
+        }
         if !faults.is_empty() {
             let mut told: Vec<&str> = faults.iter().take(FAULTS_MAX).map(String::as_str).collect();
             if faults.len() > FAULTS_MAX {
                 told.push("…");
             }
-            let text = format!("pack {id} contains {} errors: [{}]", faults.len(), told.join("; "));
-            findings.broken_pack(*id, &text);
+            let (pack, count) = (walk.pack, faults.len());
+            let text = format!("pack {pack} contains {count} errors: [{}]", told.join("; "));
+            self.findings.broken_pack(pack, &text);
         }
-        monitor.progress().files_done.add(1);
-        monitor.progress().bytes_done.add(*bytes);
+        self.monitor.progress().bytes_done.add(walk.unread());
+        self.monitor.progress().files_done.add(1);
         Ok(())
-    };
-    in_parallel_with(packs, workers as usize, || repository.opener(), work).map(|_| ())
+    }
+
+    /// Marks an entry as one that cannot be read.
+    fn bad_blob(&self, (ordinal, entry): &Listed, cause: &str) -> String {
+        self.inventory.bad.set(*ordinal);
+        format!("{} blob {}: {cause}", entry.kind.word(), entry.id)
+    }
 }
 
-/// What is wrong with a pack; entries that cannot be opened are marked as bad.
-fn faults(
-    source: &Source<'_>,
-    opener: &mut Opener,
-    repository: &Repository,
-    inventory: &Inventory,
-    by_pack: &ByPack<'_>,
-    number: u32,
-) -> Result<Vec<String>> {
-    let entries = by_pack.entries(number);
-    let mut faults = Vec::new();
-    match source.hash()? {
-        Ok(hash) if hash == source.pack => {}
-        Ok(hash) => faults.push(format!("unexpected pack id {hash}")),
-        Err(cause) => faults.push(cause),
-    }
-    match header(source, repository)? {
-        Ok(blobs) => faults.extend(compare(&blobs, &entries)),
-        Err(cause) => faults.push(cause),
-    }
-    let mut plain = Vec::new();
-    for (ordinal, entry) in &entries {
-        let extent = entry.extent;
-        let fault = match source.part(u64::from(extent.offset), extent.length as usize)? {
-            Ok(sealed) => {
-                opener.open(&entry.id, &sealed, extent.plain_length, &mut plain).err().map(|c| c.to_string())
-            }
-            Err(cause) => Some(cause),
-        };
-        if let Some(cause) = fault {
-            faults.push(format!("{} blob {}: {cause}", entry.kind.word(), entry.id));
-            inventory.bad.set(*ordinal);
-        }
-    }
-    Ok(faults)
-}
-
-fn header(source: &Source<'_>, repository: &Repository) -> Result<Result<Vec<PackedBlob>, String>> {
-    let Some(end) = source.bytes.checked_sub(LENGTH_BYTES as u64) else {
-        return Ok(Err("it is too short for a header".to_owned()));
-    };
-    let last = match source.part(end, LENGTH_BYTES)? {
-        Ok(last) => last,
-        Err(cause) => return Ok(Err(cause)),
-    };
-    let length = match header_length(source.bytes, &last) {
-        Ok(length) => length,
-        Err(cause) => return Ok(Err(cause.to_string())),
-    };
-    Ok(match source.part(end.saturating_sub(length as u64), length)? {
-        Ok(sealed) => decode_header(&sealed, repository.cipher()).map_err(|cause| cause.to_string()),
-        Err(cause) => Err(cause),
-    })
+/// Opens a blob that no piece held.
+fn open_alone(opener: &mut InPlace, walk: &Walk<'_>, blob: &IndexEntry) -> Result<Result<(), String>> {
+    let extent = blob.extent;
+    let read = walk.part(u64::from(extent.offset), extent.length as usize)?;
+    let actual = read.and_then(|sealed| {
+        let mut sealed = bytes::BytesMut::from(sealed);
+        let plain = opener.open(&mut sealed, extent.plain_length).map_err(|cause| cause.to_string())?;
+        Ok(Id::of(match plain {
+            Plain::Unpacked(place) => opener.plains().at(place),
+            Plain::InPlace(place) => sealed.get(place).unwrap_or_default(),
+        }))
+    });
+    opener.clear(TOGETHER_BYTES);
+    Ok(actual.and_then(|id| if id == blob.id { Ok(()) } else { Err(BadBlob::OtherHash(id).to_string()) }))
 }
 
 /// The header against the index.
@@ -149,69 +273,24 @@ fn compare(blobs: &[PackedBlob], entries: &[(usize, IndexEntry)]) -> Vec<String>
     unlisted.chain(strange).collect()
 }
 
-/// The bytes of one pack. What cannot be read is a fault of the pack; a store out of reach ends the check.
-struct Source<'a> {
-    repository: &'a Repository,
-    pack: Id,
-    bytes: u64,
-    whole: Option<Result<Bytes, String>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> Source<'a> {
-    fn open(repository: &'a Repository, pack: Id, bytes: u64, whole_bytes_max: u64) -> Result<Self> {
-        let mut source = Self { repository, pack, bytes, whole: None };
-        if bytes <= whole_bytes_max {
-            let read = repository.backend().read(FileType::Pack, &pack.hex());
-            let whole = fault_or_end(read)?;
-            if let Ok(whole) = &whole {
-                source.bytes = whole.len() as u64;
-            }
-            source.whole = Some(whole);
-        }
-        Ok(source)
-    }
-
-    fn part(&self, offset: u64, length: usize) -> Result<Result<Bytes, String>> {
-        let end = offset.saturating_add(length as u64);
-        if end > self.bytes {
-            return Ok(Err(format!("it ends at {end} and the pack at {}", self.bytes)));
-        }
-        match &self.whole {
-            Some(Ok(whole)) => Ok(Ok(whole.slice(offset as usize..end as usize))),
-            Some(Err(cause)) => Ok(Err(cause.clone())),
-            None => {
-                let name = self.pack.hex();
-                fault_or_end(self.repository.backend().read_range(FileType::Pack, &name, offset, length))
-            }
-        }
-    }
-
-    fn hash(&self) -> Result<Result<Id, String>> {
-        let mut hasher = Hasher::default();
-        let mut offset = 0;
-        while offset < self.bytes {
-            let length = (self.bytes - offset).min(PART_BYTES as u64);
-            match self.part(offset, length as usize)? {
-                Ok(part) => hasher.update(&part),
-                Err(cause) => return Ok(Err(cause)),
-            }
-            offset += length;
-        }
-        Ok(match &self.whole {
-            Some(Err(cause)) => Err(cause.clone()),
-            _ => Ok(hasher.finish()),
-        })
-    }
-}
-
-fn fault_or_end(read: crate::backend::BackendResult<Bytes>) -> Result<Result<Bytes, String>> {
-    match read {
-        Ok(bytes) => Ok(Ok(bytes)),
-        Err(error) => match error.kind {
-            BackendErrorKind::Unreachable | BackendErrorKind::Throttled | BackendErrorKind::Denied => {
-                Err(error.into())
-            }
-            _ => Ok(Err(Error::from(error).to_string())),
-        },
+    #[test]
+    fn plans_fit_their_budget() {
+        let share = |mebibytes: u64, threads| Share { memory_bytes: mebibytes << 20, threads };
+        let pack = 16 << 20;
+        let plan = |share, connections, lanes| Plan::new(share, connections, lanes, pack);
+        let of = |workers, together, piece_bytes| Plan { workers, together, piece_bytes };
+        // A disk: side by side where there are lanes.
+        assert_eq!(plan(share(1024, 2), 5, 16), of(3, 8, PIECE_BYTES));
+        assert_eq!(plan(share(1024, 2), 5, 1), of(3, 1, PIECE_BYTES));
+        assert_eq!(plan(share(64, 2), 5, 16), of(1, 8, PIECE_BYTES));
+        // An object store: whole packs.
+        assert_eq!(plan(share(1024, 2), 16, 16), of(16, 1, u64::MAX));
+        assert_eq!(plan(share(100, 2), 16, 16), of(2, 1, u64::MAX));
+        let large = Plan::new(share(100, 2), 16, 16, 1 << 30);
+        assert_eq!(large, of(1, 1, 76 << 20));
     }
 }

@@ -14,6 +14,7 @@ mod reachability;
 pub(crate) mod structure;
 mod subset;
 pub(crate) mod touched;
+mod walk;
 
 use std::sync::atomic::AtomicBool;
 

@@ -279,6 +279,51 @@ pub struct Opener {
     opened: Vec<u8>,
 }
 
+/// A worker's context for opening many blobs: each where it lies, and unpacked behind the others if it is compressed.
+/// Whoever uses it compares their hashes, of many together.
+#[derive(Debug)]
+pub struct InPlace {
+    cipher: Cipher,
+    zstd: Zstd,
+    plains: Plains,
+}
+
+/// Where an opened blob's plaintext lies.
+#[derive(Debug, Clone)]
+pub enum Plain {
+    /// At this place of its own sealed bytes.
+    InPlace(Range<usize>),
+    /// At this place of what was unpacked.
+    Unpacked(Range<usize>),
+}
+
+impl InPlace {
+    /// An opener.
+    pub fn new(cipher: Cipher) -> Result<Self> {
+        Ok(Self { cipher, zstd: Zstd::new(Compression::Auto)?, plains: Plains::default() })
+    }
+
+    /// Opens a sealed blob; nothing of it changes when it is not authentic.
+    pub fn open(&mut self, sealed: &mut [u8], plain_length: Option<u32>) -> Result<Plain, BadBlob> {
+        let opened = self.cipher.open_in_place(sealed)?;
+        Ok(match plain_length {
+            Some(length) => Plain::Unpacked(self.plains.unpack(&mut self.zstd, opened, length as usize)?),
+            None => Plain::InPlace(NONCE_BYTES..NONCE_BYTES + opened.len()),
+        })
+    }
+
+    /// What was unpacked, of all blobs since the last `clear`.
+    #[must_use]
+    pub fn plains(&self) -> &Plains {
+        &self.plains
+    }
+
+    /// Forgets what was unpacked, and gives back what it took beyond `bytes_max`.
+    pub fn clear(&mut self, bytes_max: usize) {
+        self.plains.clear(bytes_max);
+    }
+}
+
 /// Why a stored blob is not what its id says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBlob {

@@ -2,7 +2,7 @@
 //!
 //! One message is a chain of steps that wait for each other. A CPU with instructions for SHA-256 runs it about as
 //! fast as memory delivers; any other is mostly idle meanwhile, and moves sixteen messages (AVX-512) or eight
-//! (AVX2) on, a lane each, in the time of two or three. `Lanes::of_this_cpu` chooses by the CPU's features:
+//! (AVX2) on, a lane each, in little more than the time of two, and four (AVX-512) in that of one. `Lanes::of_this_cpu` chooses by the CPU's features:
 //!
 //! ```text
 //! SHA instructions, or no wide vectors    one message after the other (aws-lc)
@@ -81,9 +81,9 @@ enum Lanes {
     /// It does not, or need not.
     None,
     #[cfg(target_arch = "x86_64")]
-    Eight(x86::Eight),
+    Eight(x86::Avx2),
     #[cfg(target_arch = "x86_64")]
-    Sixteen(x86::Sixteen),
+    Sixteen(x86::Avx512),
 }
 
 impl Lanes {
@@ -104,8 +104,8 @@ impl Lanes {
         if std::arch::is_x86_feature_detected!("sha") {
             return Self::None;
         }
-        let sixteen = x86::Sixteen::new().map(Self::Sixteen);
-        sixteen.or_else(|| x86::Eight::new().map(Self::Eight)).unwrap_or(Self::None)
+        let sixteen = x86::Avx512::new().map(Self::Sixteen);
+        sixteen.or_else(|| x86::Avx2::new().map(Self::Eight)).unwrap_or(Self::None)
     }
 
     #[cfg(not(target_arch = "x86_64"))]
@@ -162,7 +162,7 @@ pub fn digest_many(messages: &[&[u8]]) -> Result<Vec<Digest>, WrongHash> {
     let mut digests = vec![Digest::default(); messages.len()];
     let lanes = Lanes::of_this_cpu();
     lanes.digest_many(messages, &mut digests);
-    if matches!(lanes, Lanes::None) {
+    if matches!(lanes, Lanes::None) || messages.len() < 2 {
         return Ok(digests);
     }
     // The hashes themselves are the dice.
@@ -177,6 +177,61 @@ pub fn digest_many(messages: &[&[u8]]) -> Result<Vec<Digest>, WrongHash> {
     Ok(digests)
 }
 
+/// Hashes of several messages that arrive side by side, a part of each at a time.
+pub struct Together(Messages);
+
+enum Messages {
+    Plain(Vec<Running>),
+    #[cfg(target_arch = "x86_64")]
+    Eight(x86::Avx2, Vec<lanes::Growing>),
+    #[cfg(target_arch = "x86_64")]
+    Sixteen(x86::Avx512, Vec<lanes::Growing>),
+}
+
+impl Together {
+    /// Of so many messages, of which nothing arrived yet.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        Self::on(if count > 1 { Lanes::of_this_cpu() } else { Lanes::None }, count)
+    }
+
+    fn on(lanes: Lanes, count: usize) -> Self {
+        Self(match lanes {
+            Lanes::None => Messages::Plain(vec![Running::default(); count]),
+            #[cfg(target_arch = "x86_64")]
+            Lanes::Eight(cpu) => Messages::Eight(cpu, vec![lanes::Growing::default(); count]),
+            #[cfg(target_arch = "x86_64")]
+            Lanes::Sixteen(cpu) => Messages::Sixteen(cpu, vec![lanes::Growing::default(); count]),
+        })
+    }
+
+    /// Takes the next part of every message, in their order.
+    pub fn update(&mut self, parts: &[&[u8]]) {
+        match &mut self.0 {
+            Messages::Plain(messages) => {
+                messages.iter_mut().zip(parts).for_each(|(message, part)| message.update(part));
+            }
+            #[cfg(target_arch = "x86_64")]
+            Messages::Eight(cpu, messages) => lanes::grow(*cpu, messages, parts),
+            #[cfg(target_arch = "x86_64")]
+            Messages::Sixteen(cpu, messages) => lanes::grow(*cpu, messages, parts),
+        }
+    }
+
+    /// The hashes, which no other way has confirmed: who finds that one is not what it should be asks `digest` or
+    /// `Running` before anything is said to be damaged.
+    #[must_use]
+    pub fn finish(self) -> Vec<Digest> {
+        match self.0 {
+            Messages::Plain(messages) => messages.into_iter().map(Running::finish).collect(),
+            #[cfg(target_arch = "x86_64")]
+            Messages::Eight(cpu, messages) => lanes::finish(cpu, &messages),
+            #[cfg(target_arch = "x86_64")]
+            Messages::Sixteen(cpu, messages) => lanes::finish(cpu, &messages),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -186,10 +241,10 @@ mod tests {
     /// Every kind of lanes that this CPU has.
     fn all() -> Vec<Lanes> {
         #[cfg(target_arch = "x86_64")]
-        return x86::Eight::new()
+        return x86::Avx2::new()
             .map(Lanes::Eight)
             .into_iter()
-            .chain(x86::Sixteen::new().map(Lanes::Sixteen))
+            .chain(x86::Avx512::new().map(Lanes::Sixteen))
             .collect();
         #[cfg(not(target_arch = "x86_64"))]
         Vec::new()
@@ -261,5 +316,31 @@ mod tests {
         }
         assert_eq!(running.clone().finish(), reference(&data));
         assert_eq!(Running::default().finish(), reference(b""));
+    }
+
+    #[test]
+    fn messages_that_grow_side_by_side_get_the_hashes_of_the_whole() {
+        let data = noise(60_000);
+        let dice = noise(4000);
+        let cut = |message: usize, round: usize| match dice[(message * 97 + round * 31) % dice.len()] {
+            dice @ 0..=99 => usize::from(dice % 3),
+            dice @ 100..=199 => 32 * usize::from(dice % 5),
+            dice => 100 * usize::from(dice),
+        };
+        for lanes in all().into_iter().chain([Lanes::None]) {
+            for count in 0..20 {
+                let mut together = Together::on(lanes, count);
+                let mut ends = vec![0; count];
+                for round in 0..12 {
+                    let parts = ends.iter_mut().enumerate().map(|(message, end)| {
+                        let start = std::mem::replace(end, data.len().min(*end + cut(message, round)));
+                        &data[start..*end]
+                    });
+                    together.update(&parts.collect::<Vec<_>>());
+                }
+                let expected: Vec<Digest> = ends.iter().map(|end| reference(&data[..*end])).collect();
+                assert_eq!(together.finish(), expected, "{count} messages");
+            }
+        }
     }
 }

@@ -11,9 +11,7 @@ use super::plan::Use;
 use super::run::{Run, Trouble};
 use crate::backend::FileType;
 use crate::error::Result;
-use crate::repository::blob::{BlobType, Opener, Plains, TOGETHER_BYTES};
-use crate::repository::compression::{Compression, Zstd};
-use crate::repository::crypto::{Cipher, NONCE_BYTES};
+use crate::repository::blob::{BlobType, InPlace, Opener, Plain, TOGETHER_BYTES};
 use crate::repository::index::Index;
 use crate::repository::{Id, Repository, as_damage, damaged_blob, missing_blob};
 
@@ -29,11 +27,8 @@ pub(super) fn group_bytes() -> usize {
 pub(super) struct Opening<'a> {
     repository: &'a Repository,
     index: &'a Index,
-    cipher: Cipher,
-    zstd: Zstd,
+    opener: InPlace,
     alone: Opener,
-    /// What of a group was compressed.
-    plains: Plains,
     opened: Vec<Opened>,
 }
 
@@ -53,10 +48,8 @@ impl<'a> Opening<'a> {
         Ok(Self {
             repository,
             index,
-            cipher: repository.cipher().clone(),
-            zstd: Zstd::new(Compression::Auto)?,
+            opener: InPlace::new(repository.cipher().clone())?,
             alone: repository.opener()?,
-            plains: Plains::default(),
             opened: Vec::new(),
         })
     }
@@ -94,7 +87,7 @@ impl<'a> Opening<'a> {
 
     fn open_group(&mut self, unit: &mut Unit, group: &[&[Use]]) -> Result<()> {
         self.opened.clear();
-        self.plains.clear(group_bytes());
+        self.opener.clear(group_bytes());
         for uses in group {
             let opened = uses.first().and_then(|blob| self.open_one(unit, blob));
             self.opened.push(opened.unwrap_or(Opened::Bad));
@@ -110,16 +103,12 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
-    /// Opens a blob where it lies, and unpacks it when it is compressed.
     fn open_one(&mut self, unit: &mut Unit, blob: &Use) -> Option<Opened> {
         let (from, sealed) = unit.sealed(blob)?;
-        let opened = self.cipher.open_in_place(sealed).ok()?;
-        if let Some(length) = blob.plain_length() {
-            let place = self.plains.unpack(&mut self.zstd, opened, length as usize);
-            return place.ok().map(Opened::Unpacked);
-        }
-        let start = from + NONCE_BYTES;
-        Some(Opened::InPlace(start..start + opened.len()))
+        Some(match self.opener.open(sealed, blob.plain_length()).ok()? {
+            Plain::InPlace(range) => Opened::InPlace(from + range.start..from + range.end),
+            Plain::Unpacked(range) => Opened::Unpacked(range),
+        })
     }
 
     /// The plaintext of a blob of the group.
@@ -127,7 +116,7 @@ impl<'a> Opening<'a> {
         match self.opened.get(place)? {
             Opened::Bad => None,
             Opened::InPlace(range) => Some(unit.at(range.clone())),
-            Opened::Unpacked(range) => Some(self.plains.at(range.clone())),
+            Opened::Unpacked(range) => Some(self.opener.plains().at(range.clone())),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Messages shared out among the lanes of a CPU: a lane that is done takes the next message.
+//! Messages shared out among the lanes of a CPU: a lane that is done takes the next message. When none waits any
+//! more, those on their way go on in fewer lanes, where a step takes less time.
 
 use std::cmp::Reverse;
 
@@ -6,6 +7,9 @@ use super::Digest;
 
 /// What SHA-256 takes in one step.
 pub(super) type Block = [u8; 64];
+
+/// The words of the state of a message.
+pub(super) type State = [u32; 8];
 
 /// The words of the states of `N` messages: the first word of each, the second of each …
 pub(super) type States<const N: usize> = [[u32; N]; 8];
@@ -17,63 +21,200 @@ pub(super) trait Advance<const N: usize>: Copy {
 }
 
 /// The state before the first block (FIPS 180-4, 5.3.3).
-const INITIAL: [u32; 8] =
+pub(super) const INITIAL: State =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// How many lanes the plain way is worth.
-const PLAIN_SPEED: usize = 5;
-const LANE_SPEED: usize = 2;
+/// Messages that wait for a lane.
+pub(super) type Arrived<'w, 'm> = &'w mut dyn Iterator<Item = Lane<'m>>;
+
+/// Who is told the last state of the message of a number.
+pub(super) type Done<'a> = &'a mut dyn FnMut(usize, State);
+
+/// A CPU with lanes of one width or of several.
+pub(super) trait Wide: Copy {
+    /// What its steps cost.
+    const COST: Cost;
+
+    /// Hashes all that wait.
+    fn hash(self, waiting: Arrived<'_, '_>, done: Done<'_>);
+}
+
+/// How long a step by one block takes, in hundredths of what the plain way takes for a block of one message.
+pub(super) struct Cost {
+    /// How many messages there may be.
+    pub(super) lanes: usize,
+    /// With so few messages that the narrowest registers do.
+    pub(super) few: usize,
+    /// With as many as there may be.
+    pub(super) all: usize,
+}
+
+const PLAIN: usize = 100;
 
 /// The hashes of `messages`.
-pub(super) fn digest_many<const N: usize>(cpu: impl Advance<N>, messages: &[&[u8]], digests: &mut [Digest]) {
+pub(super) fn digest_many<W: Wide>(cpu: W, messages: &[&[u8]], digests: &mut [Digest]) {
     let message = |number: usize| messages.get(number).copied().unwrap_or_default();
     let mut set =
         |number: usize, digest: Digest| digests.iter_mut().skip(number).take(1).for_each(|d| *d = digest);
     let mut numbers: Vec<usize> = (0..messages.len()).collect();
     numbers.sort_unstable_by_key(|number| Reverse(message(*number).len()));
     let lengths: Vec<usize> = numbers.iter().map(|number| message(*number).len()).collect();
-    let (alone, together) = numbers.split_at(too_long::<N>(&lengths));
+    let (alone, together) = numbers.split_at(too_long(&lengths, &W::COST));
     for number in alone {
         set(*number, super::digest(message(*number)));
     }
     let tails: Vec<Tail> = together.iter().map(|number| Tail::of(message(*number))).collect();
-    let mut waiting = together.iter().zip(&tails);
-    let mut lanes: [Option<Lane<'_>>; N] = std::array::from_fn(|_| None);
-    let mut states: States<N> = INITIAL.map(|word| [word; N]);
-    loop {
-        for (place, slot) in lanes.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
-            let Some((number, tail)) = waiting.next() else { break };
-            *slot = Some(Lane::new(*number, message(*number), tail));
-            for (words, word) in states.iter_mut().zip(INITIAL) {
-                words.iter_mut().skip(place).take(1).for_each(|own| *own = word);
+    let mut waiting = together.iter().zip(&tails).filter_map(|(number, tail)| {
+        Lane::new(*number, INITIAL, [message(*number).as_chunks().0, tail.blocks()])
+    });
+    cpu.hash(&mut waiting, &mut |number, state| set(number, digest_of(state)));
+}
+
+/// A message that arrives in parts.
+#[derive(Clone)]
+pub(super) struct Growing {
+    state: State,
+    /// What does not fill a block yet, at its front.
+    rest: Block,
+    bytes: u64,
+}
+
+impl Default for Growing {
+    fn default() -> Self {
+        Self { state: INITIAL, rest: [0; 64], bytes: 0 }
+    }
+}
+
+impl Growing {
+    fn rest_bytes(&self) -> usize {
+        (self.bytes % 64) as usize
+    }
+
+    /// Takes what fills the block that is begun; whether it is full, and what comes after.
+    fn fill<'a>(&mut self, part: &'a [u8]) -> (bool, &'a [u8]) {
+        let begun = self.rest_bytes();
+        self.bytes += part.len() as u64;
+        let (head, after) =
+            if begun == 0 { (&[][..], part) } else { part.split_at(part.len().min(64 - begun)) };
+        self.rest.iter_mut().skip(begun).zip(head).for_each(|(place, byte)| *place = *byte);
+        (begun + head.len() == 64, after)
+    }
+
+    /// Its last blocks.
+    fn tail(&self) -> Tail {
+        Tail::new(self.rest.get(..self.rest_bytes()).unwrap_or_default(), self.bytes)
+    }
+}
+
+/// Each message takes its next part; there are as many parts.
+pub(super) fn grow<W: Wide>(cpu: W, messages: &mut [Growing], parts: &[&[u8]]) {
+    let mut heads: Vec<([Block; 1], usize)> = Vec::with_capacity(messages.len());
+    let mut bodies: Vec<&[Block]> = Vec::with_capacity(messages.len());
+    for (message, part) in messages.iter_mut().zip(parts) {
+        let (is_full, after) = message.fill(part);
+        heads.push(([message.rest], usize::from(is_full)));
+        let (body, rest) = after.as_chunks();
+        bodies.push(body);
+        message.rest.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+    }
+    let states: Vec<State> = messages.iter().map(|message| message.state).collect();
+    let mut waiting = states.iter().zip(heads.iter().zip(&bodies)).enumerate().filter_map(
+        |(number, (state, ((head, count), body)))| {
+            Lane::new(number, *state, [head.get(..*count).unwrap_or_default(), body])
+        },
+    );
+    cpu.hash(&mut waiting, &mut |number, state| {
+        messages.iter_mut().skip(number).take(1).for_each(|message| message.state = state);
+    });
+}
+
+/// The hashes of messages that are whole now.
+pub(super) fn finish<W: Wide>(cpu: W, messages: &[Growing]) -> Vec<Digest> {
+    let mut digests = vec![Digest::default(); messages.len()];
+    let tails: Vec<(State, Tail)> = messages.iter().map(|message| (message.state, message.tail())).collect();
+    let mut waiting = tails
+        .iter()
+        .enumerate()
+        .filter_map(|(number, (state, tail))| Lane::new(number, *state, [tail.blocks(), &[]]));
+    cpu.hash(&mut waiting, &mut |number, state| {
+        digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = digest_of(state));
+    });
+    digests
+}
+
+/// Messages on their way in `N` lanes.
+pub(super) struct Race<'a, const N: usize> {
+    lanes: [Option<Lane<'a>>; N],
+    states: States<N>,
+}
+
+impl<const N: usize> Default for Race<'_, N> {
+    fn default() -> Self {
+        Self { lanes: std::array::from_fn(|_| None), states: INITIAL.map(|word| [word; N]) }
+    }
+}
+
+impl<'a, const N: usize> Race<'a, N> {
+    /// Goes on until nobody waits and no more than `few` messages are on their way.
+    pub(super) fn run(&mut self, cpu: impl Advance<N>, waiting: Arrived<'_, 'a>, few: usize, done: Done<'_>) {
+        loop {
+            for (place, slot) in self.lanes.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
+                let Some(lane) = waiting.next() else { break };
+                for (words, word) in self.states.iter_mut().zip(lane.start) {
+                    words.iter_mut().skip(place).take(1).for_each(|own| *own = word);
+                }
+                *slot = Some(lane);
+            }
+            let busy = || self.lanes.iter().flatten().map(|lane| lane.blocks);
+            let Some(shortest) = busy().min_by_key(|blocks| blocks.len()).filter(|_| busy().count() > few)
+            else {
+                return;
+            };
+            let steps = shortest.len();
+            // An idle lane computes what nobody asks for.
+            let blocks = self.lanes.each_ref().map(|slot| slot.as_ref().map_or(shortest, |lane| lane.blocks));
+            cpu.advance(&mut self.states, blocks.map(|blocks| blocks.get(..steps).unwrap_or_default()));
+            for (place, slot) in self.lanes.iter_mut().enumerate() {
+                if let Some(lane) = slot
+                    && lane.is_done_after(steps)
+                {
+                    done(lane.number, state_of(&self.states, place));
+                    *slot = None;
+                }
             }
         }
-        let busy = || lanes.iter().flatten().map(|lane| lane.blocks);
-        let Some(shortest) = busy().min_by_key(|blocks| blocks.len()) else { return };
-        let steps = shortest.len();
-        // An idle lane computes what nobody asks for.
-        let blocks = lanes.each_ref().map(|slot| slot.as_ref().map_or(shortest, |lane| lane.blocks));
-        cpu.advance(&mut states, blocks.map(|blocks| blocks.get(..steps).unwrap_or_default()));
-        for (place, slot) in lanes.iter_mut().enumerate() {
-            if let Some(lane) = slot
-                && lane.is_done_after(steps)
-            {
-                set(lane.number, digest_of(&states, place));
-                *slot = None;
+    }
+
+    /// The same messages in fewer lanes, of which there must be enough.
+    pub(super) fn narrowed<const M: usize>(self) -> Race<'a, M> {
+        let mut narrow = Race::default();
+        let busy =
+            self.lanes.into_iter().enumerate().filter_map(|(place, slot)| slot.map(|lane| (place, lane)));
+        for (to, (from, lane)) in narrow.lanes.iter_mut().enumerate().zip(busy) {
+            let (to, slot) = to;
+            *slot = Some(lane);
+            for (words, wide) in narrow.states.iter_mut().zip(&self.states) {
+                words
+                    .iter_mut()
+                    .skip(to)
+                    .zip(wide.iter().skip(from))
+                    .take(1)
+                    .for_each(|(to, from)| *to = *from);
             }
         }
+        narrow
     }
 }
 
 /// How many of the longest messages are better hashed one by one, because most lanes would be idle with them.
 /// Lengths are in descending order.
-fn too_long<const N: usize>(lengths: &[usize]) -> usize {
+fn too_long(lengths: &[usize], cost: &Cost) -> usize {
     let mut rest: usize = lengths.iter().sum();
     let mut plain = 0;
     let mut best = (usize::MAX, 0);
     for (alone, length) in lengths.iter().copied().chain([0]).enumerate() {
-        let together = (rest / N).max(length);
-        best = best.min((plain * LANE_SPEED / PLAIN_SPEED + together, alone));
+        let together = (rest / cost.lanes * cost.all).max(length * cost.few);
+        best = best.min((plain * PLAIN + together, alone));
         plain += length;
         rest -= length;
     }
@@ -88,14 +229,18 @@ struct Tail {
 
 impl Tail {
     fn of(message: &[u8]) -> Self {
-        let rest = message.as_chunks::<64>().1;
+        Self::new(message.as_chunks::<64>().1, message.len() as u64)
+    }
+
+    /// For a message of so many bytes.
+    fn new(rest: &[u8], bytes: u64) -> Self {
         let count = if rest.len() < 56 { 1 } else { 2 };
         let mut blocks = [[0; 64]; 2];
-        let bytes = blocks.as_flattened_mut();
-        let end = bytes.iter_mut().zip(rest.iter().chain(&[0x80]));
+        let padded = blocks.as_flattened_mut();
+        let end = padded.iter_mut().zip(rest.iter().chain(&[0x80]));
         end.for_each(|(place, byte)| *place = *byte);
-        let bits = (message.len() as u64 * 8).to_be_bytes();
-        bytes.iter_mut().skip(count * 64 - bits.len()).zip(bits).for_each(|(place, byte)| *place = byte);
+        let bits = (bytes * 8).to_be_bytes();
+        padded.iter_mut().skip(count * 64 - bits.len()).zip(bits).for_each(|(place, byte)| *place = byte);
         Self { blocks, count }
     }
 
@@ -105,8 +250,9 @@ impl Tail {
 }
 
 /// A message on its way.
-struct Lane<'a> {
+pub(super) struct Lane<'a> {
     number: usize,
+    start: State,
     /// What comes next of it, at least a block until it is done.
     blocks: &'a [Block],
     /// What comes after that.
@@ -114,10 +260,10 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(number: usize, message: &'a [u8], tail: &'a Tail) -> Self {
-        let mut lane = Self { number, blocks: message.as_chunks().0, tail: tail.blocks() };
-        lane.is_done_after(0);
-        lane
+    /// A message that goes on from `start` by the blocks of both parts, if there are any.
+    fn new(number: usize, start: State, [blocks, tail]: [&'a [Block]; 2]) -> Option<Self> {
+        let mut lane = Self { number, start, blocks, tail };
+        (!lane.is_done_after(0)).then_some(lane)
     }
 
     /// Goes on by so many blocks; whether they were the last.
@@ -130,10 +276,13 @@ impl<'a> Lane<'a> {
     }
 }
 
-fn digest_of<const N: usize>(states: &States<N>, place: usize) -> Digest {
+fn state_of<const N: usize>(states: &States<N>, place: usize) -> State {
+    states.map(|words| words.get(place).copied().unwrap_or_default())
+}
+
+fn digest_of(state: State) -> Digest {
     let mut digest = Digest::default();
-    let words = states.iter().filter_map(|words| words.get(place));
-    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
         *bytes = word.to_be_bytes();
     }
     digest
@@ -141,15 +290,23 @@ fn digest_of<const N: usize>(states: &States<N>, place: usize) -> Digest {
 
 #[cfg(test)]
 mod tests {
-    use super::too_long;
+    use super::{Cost, too_long};
 
     #[test]
     fn what_would_run_alone_is_taken_out() {
-        assert_eq!(too_long::<16>(&[]), 0);
-        assert_eq!(too_long::<16>(&[100]), 1);
-        assert_eq!(too_long::<16>(&[100, 100]), 2);
-        assert_eq!(too_long::<16>(&[100, 100, 100]), 0);
-        assert_eq!(too_long::<16>(&[800, 100, 100, 100, 100, 100]), 1);
-        assert_eq!(too_long::<16>(&[100; 40]), 0);
+        let narrow = Cost { lanes: 8, few: 225, all: 225 };
+        let wide = Cost { lanes: 16, few: 125, all: 220 };
+        for (lengths, with_narrow, with_wide) in [
+            (&[][..], 0, 0),
+            (&[100], 1, 1),
+            (&[100, 100], 2, 0),
+            (&[100, 100, 100], 0, 0),
+            (&[800, 100, 100, 100, 100, 100], 1, 1),
+            (&[800, 100], 2, 2),
+            (&[100; 40], 0, 0),
+        ] {
+            assert_eq!(too_long(lengths, &narrow), with_narrow, "{lengths:?}");
+            assert_eq!(too_long(lengths, &wide), with_wide, "{lengths:?}");
+        }
     }
 }
