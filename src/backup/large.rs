@@ -69,25 +69,17 @@ pub struct ChunkTask {
 }
 
 impl ChunkTask {
-    /// How many bytes `join` appends.
-    pub fn joined_bytes(&self) -> usize {
-        if self.pieces.len() > 1 { self.pieces.iter().map(|(_, range)| range.len()).sum() } else { 0 }
-    }
-
-    /// Appends its bytes to `joined`, unless one segment holds them all; where they then lie there.
-    pub fn join(&self, joined: &mut Vec<u8>) -> Range<usize> {
-        let start = joined.len();
-        if self.pieces.len() > 1 {
-            self.pieces.iter().for_each(|piece| joined.extend_from_slice(bytes_of(piece)));
-        }
-        start..joined.len()
-    }
-
-    /// Its bytes, in its segment or where `join` put them.
-    pub fn bytes<'a>(&'a self, joined: &'a [u8], place: Range<usize>) -> &'a [u8] {
+    /// Its bytes: where they lie, if one segment holds them all, else joined in `joined`.
+    pub fn bytes<'a>(&'a self, joined: &'a mut Vec<u8>) -> &'a [u8] {
         match self.pieces.as_slice() {
             [only] => bytes_of(only),
-            _ => joined.get(place).unwrap_or_default(),
+            pieces => {
+                joined.clear();
+                for piece in pieces {
+                    joined.extend_from_slice(bytes_of(piece));
+                }
+                joined
+            }
         }
     }
 }

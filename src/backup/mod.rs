@@ -21,7 +21,6 @@ use rustix::fs::Stat;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Count, Monitor};
-use crate::repository::blob::TOGETHER_BYTES;
 use crate::repository::index::Index;
 use crate::repository::tree::{Node, NodeKind};
 use crate::repository::{Id, Repository};
@@ -157,7 +156,7 @@ pub fn save(
         rabin: &rabin,
         store: &store,
         frontier: Frontier::default(),
-        queue: Queue::new(options.plan.chunks_at_once),
+        queue: Queue::default(),
         counts: Counts::default(),
         root: Mutex::new(None),
         root_device: stat.st_dev,
@@ -208,8 +207,7 @@ fn read_and_work(stages: &Stages<'_>, repository: &Repository) -> Result<()> {
     let plan = &stages.options.plan;
     let mut sealers = Vec::new();
     for _ in 0..plan.workers {
-        let sealer = repository.sealer()?;
-        sealers.push(if plan.chunks_at_once > 1 { sealer.waiting_for(TOGETHER_BYTES) } else { sealer });
+        sealers.push(repository.sealer()?);
     }
     std::thread::scope(|scope| {
         for (number, sealer) in sealers.into_iter().enumerate() {
@@ -294,9 +292,7 @@ impl Stages<'_> {
 
     /// Carries a large file on.
     fn take_step(&self, file: &Arc<LargeFile>, step: Step) {
-        if !step.chunks.is_empty() {
-            self.queue.push(Task::Chunks(step.chunks));
-        }
+        step.chunks.into_iter().for_each(|chunk| self.queue.push(Task::Chunk(chunk)));
         if let Some(node) = step.node {
             self.file_done(&file.directory, file.slot, node);
         }

@@ -2,26 +2,23 @@
 //!
 //! ```text
 //! budget = index ‖ readers × 4 buffers of 4 MiB ‖ workers × contexts ‖ packs being filled and uploaded × 18 MiB
-//!          ‖ workers × what hashing chunks together takes, and compressing harder, if that is left
+//!          ‖ workers × what compressing harder takes, if that is left
 //! ```
 //!
 //! What is not given out here is not allocated later: pools of these sizes bound everything in flight.
 
 use super::effort::EFFORT_BYTES;
 use super::large::BUFFER_BYTES;
-use super::queue::JOINED_BYTES_MAX;
 use super::read::BUFFERS;
 use super::store::{StorePlan, pack_memory_bytes};
 use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Id;
-use crate::repository::blob::{SCRATCH_BYTES_MAX, TOGETHER_BYTES};
+use crate::repository::blob::SCRATCH_BYTES_MAX;
 
 /// What a worker's zstd contexts and scratch memory take, in bytes: three buffers stay between blobs, for the
 /// joined chunk, and for what is opened and unpacked again.
 const WORKER_BYTES: u64 = (3 << 20) + 3 * SCRATCH_BYTES_MAX as u64;
-/// What it takes to hash chunks together, besides.
-const TOGETHER_EXTRA_BYTES: u64 = (TOGETHER_BYTES + JOINED_BYTES_MAX - 2 * SCRATCH_BYTES_MAX) as u64;
 /// What the program takes besides: code, stacks, trees on their way.
 const BASE_BYTES: u64 = 16 << 20;
 
@@ -49,8 +46,6 @@ pub struct Plan {
     pub workers: usize,
     /// Threads that read.
     pub readers: usize,
-    /// Chunks that a worker hashes at once.
-    pub chunks_at_once: usize,
     /// The store's share.
     pub store: StorePlan,
 }
@@ -85,12 +80,16 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     // quarter a disk, which is what few connections mean.
     let share = if limits.connections > DISK_CONNECTIONS_MAX { 2 } else { 4 };
     let uploads = 1 + take(pack, (limits.connections / share).saturating_sub(1));
-    let is_wide = Id::at_once() > 1 && take(TOGETHER_EXTRA_BYTES, workers) == workers;
-    let chunks_at_once = if is_wide { Id::at_once() } else { 1 };
     let compresses_harder = take(EFFORT_BYTES, workers) == workers;
-    let store =
-        StorePlan { pack_bytes: limits.pack_bytes, data_slots, tree_slots: 1, uploads, compresses_harder };
-    Ok(Plan { workers, readers, chunks_at_once, store })
+    let store = StorePlan {
+        pack_bytes: limits.pack_bytes,
+        data_slots,
+        tree_slots: 1,
+        verifies_later: data_slots == workers && Id::at_once() > 1,
+        uploads,
+        compresses_harder,
+    };
+    Ok(Plan { workers, readers, store })
 }
 
 #[cfg(test)]

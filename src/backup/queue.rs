@@ -1,8 +1,7 @@
 //! Work between the threads that read and the threads that compute.
 //!
 //! What frees most memory comes first: trees, then chunks of large files, then segments to cut, then small
-//! files. Where many chunks are hashed side by side, segments come before them while there are few. The queue itself
-//! is not bounded: every task but a tree holds a buffer out of a bounded pool.
+//! files. The queue itself is not bounded: every task but a tree holds a buffer out of a bounded pool.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -42,8 +41,8 @@ pub struct Batch {
 pub enum Task {
     /// A directory whose entries are all done.
     Tree(Arc<Directory>),
-    /// Chunks of large files.
-    Chunks(Vec<ChunkTask>),
+    /// A chunk of a large file.
+    Chunk(ChunkTask),
     /// A segment of a large file to find cut places in.
     Segment(SegmentTask),
     /// Small files.
@@ -60,31 +59,24 @@ struct Waiting {
 }
 
 /// The tasks that wait for a worker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Queue {
-    chunks_at_once: usize,
     waiting: Mutex<Waiting>,
     arrived: Condvar,
 }
 
 impl Queue {
-    /// An empty queue, of which a worker takes so many chunks at once.
-    pub fn new(chunks_at_once: usize) -> Self {
-        Self { chunks_at_once, waiting: Mutex::default(), arrived: Condvar::new() }
-    }
-
     /// Adds a task.
     pub fn push(&self, task: Task) {
-        let is_for_all = matches!(task, Task::Chunks(_));
         let mut waiting = lock(&self.waiting);
         match task {
             Task::Tree(directory) => waiting.trees.push_back(directory),
-            Task::Chunks(chunks) => waiting.chunks.extend(chunks),
+            Task::Chunk(chunk) => waiting.chunks.push_back(chunk),
             Task::Segment(segment) => waiting.segments.push_back(segment),
             Task::Files(batch) => waiting.files.push_back(batch),
         }
         drop(waiting);
-        if is_for_all { self.arrived.notify_all() } else { self.arrived.notify_one() }
+        self.arrived.notify_one();
     }
 
     /// The next task, waiting for one; `None` when the queue was closed or the run is over.
@@ -94,7 +86,7 @@ impl Queue {
             if run.is_over() {
                 return None;
             }
-            if let Some(task) = waiting.next(self.chunks_at_once) {
+            if let Some(task) = waiting.next() {
                 return Some(task);
             }
             if waiting.closed {
@@ -111,30 +103,11 @@ impl Queue {
     }
 }
 
-/// Chunks of several segments that a worker joins at once, in bytes, but for one that is longer.
-pub const JOINED_BYTES_MAX: usize = 4 << 20;
-
 impl Waiting {
-    fn next(&mut self, chunks_at_once: usize) -> Option<Task> {
+    fn next(&mut self) -> Option<Task> {
         let tree = self.trees.pop_front().map(Task::Tree);
-        tree.or_else(|| self.next_chunks(chunks_at_once, chunks_at_once.div_ceil(2)))
+        tree.or_else(|| self.chunks.pop_front().map(Task::Chunk))
             .or_else(|| self.segments.pop_front().map(Task::Segment))
-            .or_else(|| self.next_chunks(chunks_at_once, 1))
             .or_else(|| self.files.pop_front().map(Task::Files))
-    }
-
-    /// Up to `most` chunks, if there are `least`.
-    fn next_chunks(&mut self, most: usize, least: usize) -> Option<Task> {
-        let count = match self.chunks.len() {
-            waiting if waiting < least => return None,
-            waiting => waiting.min(most),
-        };
-        let mut joined = 0;
-        let fits = |chunk: &&ChunkTask| {
-            joined += chunk.joined_bytes();
-            joined <= JOINED_BYTES_MAX
-        };
-        let fitting = self.chunks.iter().take(count).take_while(fits).count();
-        Some(Task::Chunks(self.chunks.drain(..fitting.max(1)).collect()))
     }
 }

@@ -27,7 +27,7 @@ pub fn work(stages: &Stages<'_>, number: usize, sealer: Sealer) {
     while let Some(task) = stages.queue.pop(stages.run) {
         let done = match task {
             Task::Tree(directory) => worker.tree(&directory),
-            Task::Chunks(chunks) => worker.chunks(&chunks),
+            Task::Chunk(chunk) => worker.chunk(&chunk),
             Task::Segment(segment) => {
                 let file = Arc::clone(&segment.file);
                 stages.take_step(&file, file.scan(stages.rabin, segment));
@@ -39,9 +39,16 @@ pub fn work(stages: &Stages<'_>, number: usize, sealer: Sealer) {
             stages.run.fail(error);
         }
     }
+    if let Err(error) = worker.identify(&[]) {
+        stages.run.fail(error);
+    }
 }
 
 impl Worker<'_> {
+    fn identify(&mut self, contents: &[&[u8]]) -> Result<Vec<Id>> {
+        self.stages.store.identify(self.number, &mut self.sealer, contents)
+    }
+
     fn add(&mut self, kind: BlobType, id: Id, plain: &[u8]) -> Result<()> {
         self.stages.store.add(self.number, &mut self.sealer, kind, [(id, plain)])
     }
@@ -50,7 +57,7 @@ impl Worker<'_> {
         let bytes = batch.memory.as_ref();
         let contents: Vec<&[u8]> =
             batch.files.iter().map(|file| bytes.get(file.range.clone()).unwrap_or_default()).collect();
-        let ids = Id::of_many(&contents)?;
+        let ids = self.identify(&contents)?;
         let blobs = ids.iter().copied().zip(contents).filter(|(_, content)| !content.is_empty());
         self.stages.store.add(self.number, &mut self.sealer, BlobType::Data, blobs)?;
         for (file, id) in batch.files.into_iter().zip(ids) {
@@ -62,19 +69,14 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn chunks(&mut self, tasks: &[ChunkTask]) -> Result<()> {
+    fn chunk(&mut self, task: &ChunkTask) -> Result<()> {
         let mut joined = std::mem::take(&mut self.scratch);
-        let places: Vec<_> = tasks.iter().map(|task| task.join(&mut joined)).collect();
-        let contents: Vec<&[u8]> =
-            tasks.iter().zip(places).map(|(task, place)| task.bytes(&joined, place)).collect();
-        let ids = Id::of_many(&contents)?;
-        let blobs = ids.iter().copied().zip(contents);
-        self.stages.store.add(self.number, &mut self.sealer, BlobType::Data, blobs)?;
+        let plain = task.bytes(&mut joined);
+        let id = self.identify(&[plain])?.first().copied().unwrap_or_default();
+        self.add(BlobType::Data, id, plain)?;
         shrink(&mut joined);
         self.scratch = joined;
-        for (task, id) in tasks.iter().zip(ids) {
-            self.stages.take_step(&task.file, task.file.stored(task, id));
-        }
+        self.stages.take_step(&task.file, task.file.stored(task, id));
         Ok(())
     }
 

@@ -27,6 +27,15 @@ impl Id {
         Ok(sha256::digest_many(messages)?.into_iter().map(Self).collect())
     }
 
+    /// Computes a sample of ids again that were computed together by other means than `of_many`.
+    ///
+    /// # Errors
+    /// One that differs.
+    pub fn confirm(messages: &[&[u8]], ids: &[Self]) -> Result<(), WrongHash> {
+        let digests: Vec<_> = ids.iter().map(|id| id.0).collect();
+        sha256::confirm(messages, &digests)
+    }
+
     /// How many messages `of_many` moves on in about the time of two or three: as many as the CPU has lanes.
     #[must_use]
     pub fn at_once() -> usize {

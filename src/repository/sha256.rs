@@ -152,7 +152,7 @@ pub fn at_once() -> usize {
 
 /// A sample that is longer is taken of one in so many batches.
 const SAMPLE_BYTES: usize = 64 << 10;
-const LONG_SAMPLES: usize = 16;
+const LONG_SAMPLES: usize = 32;
 
 /// The hashes of many messages.
 ///
@@ -160,24 +160,32 @@ const LONG_SAMPLES: usize = 16;
 /// One that was computed twice, and differently.
 pub fn digest_many(messages: &[&[u8]]) -> Result<Vec<Digest>, WrongHash> {
     let mut digests = vec![Digest::default(); messages.len()];
-    let lanes = Lanes::of_this_cpu();
-    lanes.digest_many(messages, &mut digests);
-    if matches!(lanes, Lanes::None) || messages.len() < 2 {
-        return Ok(digests);
-    }
-    // The hashes themselves are the dice.
-    let Some([dice, rarely, ..]) = digests.first().copied() else { return Ok(digests) };
-    let sample = usize::from(dice) % messages.len();
-    if let (Some(message), Some(actual)) = (messages.get(sample), digests.get(sample))
-        && (message.len() <= SAMPLE_BYTES || usize::from(rarely) % LONG_SAMPLES == 0)
-        && digest(message) != *actual
-    {
-        return Err(WrongHash);
+    Lanes::of_this_cpu().digest_many(messages, &mut digests);
+    // One is hashed in the plain way anyhow.
+    if messages.len() > 1 {
+        confirm(messages, &digests)?;
     }
     Ok(digests)
 }
 
-/// Hashes of several messages that arrive side by side, a part of each at a time.
+/// Computes a sample of what lanes computed again, in the plain way.
+///
+/// # Errors
+/// One that differs.
+pub fn confirm(messages: &[&[u8]], digests: &[Digest]) -> Result<(), WrongHash> {
+    // The hashes themselves are the dice.
+    let Some([dice, rarely, ..]) = digests.first().filter(|_| at_once() > 1) else { return Ok(()) };
+    let sample = usize::from(*dice) % messages.len().max(1);
+    if let (Some(message), Some(actual)) = (messages.get(sample), digests.get(sample))
+        && (message.len() <= SAMPLE_BYTES || usize::from(*rarely) % LONG_SAMPLES == 0)
+        && digest(message) != *actual
+    {
+        return Err(WrongHash);
+    }
+    Ok(())
+}
+
+/// Hashes of messages that arrive side by side, a part of each at a time.
 pub struct Together(Messages);
 
 enum Messages {
@@ -188,11 +196,23 @@ enum Messages {
     Sixteen(x86::Avx512, Vec<lanes::Growing>),
 }
 
+impl std::fmt::Debug for Together {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Together")
+    }
+}
+
 impl Together {
     /// Of so many messages, of which nothing arrived yet.
     #[must_use]
     pub fn new(count: usize) -> Self {
         Self::on(if count > 1 { Lanes::of_this_cpu() } else { Lanes::None }, count)
+    }
+
+    /// Of one message, most of which arrives while others are hashed.
+    #[must_use]
+    pub fn with_others() -> Self {
+        Self::on(Lanes::of_this_cpu(), 1)
     }
 
     fn on(lanes: Lanes, count: usize) -> Self {
@@ -207,19 +227,25 @@ impl Together {
 
     /// Takes the next part of every message, in their order.
     pub fn update(&mut self, parts: &[&[u8]]) {
+        self.update_with(parts, &[]);
+    }
+
+    /// The same, and meanwhile computes the hashes of other messages.
+    pub fn update_with(&mut self, parts: &[&[u8]], others: &[&[u8]]) -> Vec<Digest> {
         match &mut self.0 {
             Messages::Plain(messages) => {
                 messages.iter_mut().zip(parts).for_each(|(message, part)| message.update(part));
+                others.iter().map(|other| digest(other)).collect()
             }
             #[cfg(target_arch = "x86_64")]
-            Messages::Eight(cpu, messages) => lanes::grow(*cpu, messages, parts),
+            Messages::Eight(cpu, messages) => lanes::grow(*cpu, messages, parts, others),
             #[cfg(target_arch = "x86_64")]
-            Messages::Sixteen(cpu, messages) => lanes::grow(*cpu, messages, parts),
+            Messages::Sixteen(cpu, messages) => lanes::grow(*cpu, messages, parts, others),
         }
     }
 
-    /// The hashes, which no other way has confirmed: who finds that one is not what it should be asks `digest` or
-    /// `Running` before anything is said to be damaged.
+    /// The hashes. No other way has confirmed them, nor what `update_with` returned: who names something by one calls
+    /// `confirm`, and who finds that one is not what it should be, `digest`.
     #[must_use]
     pub fn finish(self) -> Vec<Digest> {
         match self.0 {
@@ -326,7 +352,7 @@ mod tests {
             dice @ 0..=99 => usize::from(dice % 3),
             dice @ 100..=199 => 32 * usize::from(dice % 5),
             dice => 100 * usize::from(dice),
-        };
+        } + 20;
         for lanes in all().into_iter().chain([Lanes::None]) {
             for count in 0..20 {
                 let mut together = Together::on(lanes, count);
@@ -336,7 +362,10 @@ mod tests {
                         let start = std::mem::replace(end, data.len().min(*end + cut(message, round)));
                         &data[start..*end]
                     });
-                    together.update(&parts.collect::<Vec<_>>());
+                    let others: Vec<&[u8]> =
+                        (0..round).map(|other| &data[other..cut(other, round)]).collect();
+                    let hashes = together.update_with(&parts.collect::<Vec<_>>(), &others);
+                    assert_eq!(hashes, others.iter().map(|other| reference(other)).collect::<Vec<_>>());
                 }
                 let expected: Vec<Digest> = ends.iter().map(|end| reference(&data[..*end])).collect();
                 assert_eq!(together.finish(), expected, "{count} messages");

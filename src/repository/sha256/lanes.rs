@@ -106,8 +106,13 @@ impl Growing {
     }
 }
 
-/// Each message takes its next part; there are as many parts.
-pub(super) fn grow<W: Wide>(cpu: W, messages: &mut [Growing], parts: &[&[u8]]) {
+/// Each message takes its next part; there are as many parts. Returns the hashes of `others`, computed meanwhile.
+pub(super) fn grow<W: Wide>(
+    cpu: W,
+    messages: &mut [Growing],
+    parts: &[&[u8]],
+    others: &[&[u8]],
+) -> Vec<Digest> {
     let mut heads: Vec<([Block; 1], usize)> = Vec::with_capacity(messages.len());
     let mut bodies: Vec<&[Block]> = Vec::with_capacity(messages.len());
     for (message, part) in messages.iter_mut().zip(parts) {
@@ -118,14 +123,21 @@ pub(super) fn grow<W: Wide>(cpu: W, messages: &mut [Growing], parts: &[&[u8]]) {
         message.rest.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
     }
     let states: Vec<State> = messages.iter().map(|message| message.state).collect();
-    let mut waiting = states.iter().zip(heads.iter().zip(&bodies)).enumerate().filter_map(
+    let growing = states.iter().zip(heads.iter().zip(&bodies)).enumerate().filter_map(
         |(number, (state, ((head, count), body)))| {
             Lane::new(number, *state, [head.get(..*count).unwrap_or_default(), body])
         },
     );
-    cpu.hash(&mut waiting, &mut |number, state| {
-        messages.iter_mut().skip(number).take(1).for_each(|message| message.state = state);
+    let tails: Vec<Tail> = others.iter().map(|other| Tail::of(other)).collect();
+    let others = others.iter().zip(&tails).zip(states.len()..).filter_map(|((other, tail), number)| {
+        Lane::new(number, INITIAL, [other.as_chunks().0, tail.blocks()])
     });
+    let mut digests = vec![Digest::default(); tails.len()];
+    cpu.hash(&mut growing.chain(others), &mut |number, state| match number.checked_sub(states.len()) {
+        None => messages.iter_mut().skip(number).take(1).for_each(|message| message.state = state),
+        Some(other) => digests.iter_mut().skip(other).take(1).for_each(|digest| *digest = digest_of(state)),
+    });
+    digests
 }
 
 /// The hashes of messages that are whole now.
