@@ -128,7 +128,8 @@ impl Hedge {
 
     /// The right to one second request, if there is one.
     fn slot(&self, class: Class) -> Option<Slot<'_>> {
-        self.past().take(class, Instant::now()).then_some(Slot(self))
+        let allowed = self.past().take(class, Instant::now());
+        allowed.then(|| Slot(self))
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
