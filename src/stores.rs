@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::backend::dry_run::DryRun;
 use crate::backend::limit::Limit;
 use crate::backend::local::LocalBackend;
-use crate::backend::object::{self, ObjectBackend, ObjectOptions};
+use crate::backend::object::{self, HedgeCount, ObjectBackend, ObjectOptions};
 use crate::backend::record::Record;
 use crate::backend::retry::Retry;
 use crate::backend::throttle::Throttle;
@@ -25,7 +25,7 @@ use crate::config::secret::Secret;
 use crate::error::Result;
 use crate::random::Random;
 use crate::report::Monitor;
-use crate::report::run_summary::{Requests, Traffic};
+use crate::report::run_summary::{Hedges, Requests, Traffic};
 use crate::repository::cache::Cache;
 
 /// What stores get besides the configuration.
@@ -47,6 +47,7 @@ pub struct Surroundings {
 #[derive(Default)]
 pub struct Tally {
     stores: Mutex<Vec<Arc<Record>>>,
+    hedges: Arc<HedgeCount>,
     cache: OnceLock<Arc<Cache>>,
 }
 
@@ -66,7 +67,8 @@ impl Tally {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         let cache = self.cache.get().map(|cache| cache.figures());
-        let mut traffic = Traffic { cache, ..Traffic::default() };
+        let hedges = Hedges { sent: self.hedges.sent(), won: self.hedges.won() };
+        let mut traffic = Traffic { hedges, cache, ..Traffic::default() };
         for record in self.stores.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let counts = record.counts();
             traffic.uploaded_bytes += counts.bytes_up;
@@ -99,7 +101,7 @@ impl std::fmt::Debug for Surroundings {
 /// The store of the configured repository. Nothing is connected to yet.
 pub fn connect(config: &Config, around: &Surroundings) -> Result<Arc<dyn Backend>> {
     let connections = config.performance.connections;
-    let mut store = bare(config)?;
+    let mut store = counting(config, &around.tally.hedges)?;
     let rate = |bytes: Option<u64>| bytes.and_then(NonZeroU64::new);
     let up = rate(config.performance.upload_bytes_per_second);
     let down = rate(config.performance.download_bytes_per_second);
@@ -120,10 +122,18 @@ pub fn connect(config: &Config, around: &Surroundings) -> Result<Arc<dyn Backend
 
 /// The same store without any decorator: every request is made once, and its failure is heard at once.
 pub fn bare(config: &Config) -> Result<Arc<dyn Backend>> {
+    counting(config, &Arc::default())
+}
+
+/// The bare store, whose hedged reads are counted in `hedges`.
+fn counting(config: &Config, hedges: &Arc<HedgeCount>) -> Result<Arc<dyn Backend>> {
     config.repository.url.require_served()?;
     let connections = config.performance.connections;
     Ok(match &config.repository.url.location {
-        Location::S3(place) => Arc::new(ObjectBackend::open(object_options(config, place)?)?),
+        Location::S3(place) => {
+            let hedges = Arc::clone(hedges);
+            Arc::new(ObjectBackend::open(ObjectOptions { hedges, ..object_options(config, place)? })?)
+        }
         Location::Local(path) => Arc::new(LocalBackend::open(path, connections)),
         // Refused above; a path of that name cannot exist.
         Location::NotYet(name) => Arc::new(LocalBackend::open(std::path::Path::new(name), connections)),

@@ -3,7 +3,6 @@
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::Outcome;
 use super::line::Line;
@@ -61,16 +60,9 @@ impl Settings {
     }
 }
 
-/// `20ms` is added to every request, or all connections share `100mbit` in each direction.
 fn parse_line(text: &str) -> Outcome<Line> {
-    let number = |unit| text.strip_suffix(unit).and_then(|number| number.parse::<u64>().ok());
-    match (number("ms"), number("mbit")) {
-        (Some(milliseconds), _) => {
-            Ok(Line { latency: Duration::from_millis(milliseconds), ..Line::default() })
-        }
-        (_, Some(megabits)) => Ok(Line { bytes_per_second: megabits * 125_000, ..Line::default() }),
-        _ => Err(format!("VOLMOVER_BENCH_LINE={text}: such as 20ms or 100mbit").into()),
-    }
+    Line::parse(text)
+        .ok_or_else(|| format!("VOLMOVER_BENCH_LINE={text}: such as 20ms, 100mbit or 20ms,1%:2s").into())
 }
 
 fn text(name: &str) -> Option<String> {

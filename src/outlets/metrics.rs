@@ -65,6 +65,7 @@ families! {
     LOCKS "mover_locks" "Locks of others that the last run met, by state.";
     REQUESTS "mover_store_requests_total" "Requests to the store of the last run, by request and outcome.";
     RETRIES "mover_store_retries_total" "Requests of the last run that were made again.";
+    HEDGES "mover_store_hedges_total" "Second requests of the last run for reads that were slow, by whose data came first: won is the second's.";
     CACHE_REQUESTS "mover_cache_requests_total" "Reads of the last run that the cache was asked for first, by outcome: hit or miss.";
     CACHE_BYTES "mover_cache_bytes" "Bytes of the files in the cache folder after the last run.";
     PEAK_MEMORY "mover_peak_memory_bytes" "The most memory that the last run had.";
@@ -206,6 +207,9 @@ impl Of {
             self.count(REQUESTS, &[("request", of.request), ("outcome", of.outcome)], of.count);
         }
         self.count(RETRIES, &[], operation.traffic.retries_total());
+        let hedges = operation.traffic.hedges;
+        self.count(HEDGES, &[("outcome", "won")], hedges.won);
+        self.count(HEDGES, &[("outcome", "lost")], hedges.lost());
         if let Some(cache) = operation.traffic.cache {
             self.count(CACHE_REQUESTS, &[("outcome", "hit")], cache.hits);
             self.count(CACHE_REQUESTS, &[("outcome", "miss")], cache.misses);
@@ -360,6 +364,16 @@ mod tests {
         assert_eq!(locks(&run), [state("live", 1.0), state("stale", 2.0)]);
         run.operations.first_mut().unwrap().locks = None;
         assert_eq!(locks(&run), [state("live", 0.0), state("stale", 0.0)]);
+    }
+
+    #[test]
+    fn hedges_are_told_by_what_came_of_them() {
+        let told = samples(&summary(), None).into_iter().filter(|sample| sample.family == HEDGES);
+        let told: Vec<_> = told.map(|sample| (sample.labels, sample.value)).collect();
+        let outcome = |outcome: &str, count: f64| (vec![("outcome", outcome.to_owned())], count);
+        // The prune sent none.
+        let none = [outcome("won", 0.0), outcome("lost", 0.0)];
+        assert_eq!(told, [[outcome("won", 3.0), outcome("lost", 2.0)], none].concat());
     }
 
     #[test]

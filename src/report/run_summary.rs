@@ -223,6 +223,9 @@ pub struct Traffic {
     /// Requests that were made again, by kind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retries: Vec<Retries>,
+    /// Second requests for reads that were slow, which are none of the requests above.
+    #[serde(skip_serializing_if = "Hedges::is_empty")]
+    pub hedges: Hedges,
     /// Bytes of files written.
     pub uploaded_bytes: u64,
     /// Bytes of files read.
@@ -262,6 +265,15 @@ pub struct Retries {
     pub request: &'static str,
     /// How many.
     pub count: u64,
+}
+
+/// Second, equal requests for reads that were slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Hedges {
+    /// How many were sent.
+    pub sent: u64,
+    /// How many answered before the first.
+    pub won: u64,
 }
 
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -332,6 +344,7 @@ impl Traffic {
         Self {
             requests: requests.filter(|requests| requests.count > 0).collect(),
             retries: retries.filter(|retries| retries.count > 0).collect(),
+            hedges: self.hedges.since(before.hedges),
             uploaded_bytes: self.uploaded_bytes.saturating_sub(before.uploaded_bytes),
             downloaded_bytes: self.downloaded_bytes.saturating_sub(before.downloaded_bytes),
             cache: self.cache.and_then(|cache| cache.since(before.cache.unwrap_or_default())),
@@ -345,6 +358,23 @@ impl CacheFigures {
         let hits = self.hits.saturating_sub(before.hits);
         let misses = self.misses.saturating_sub(before.misses);
         (hits + misses > 0).then_some(Self { hits, misses, ..self })
+    }
+}
+
+impl Hedges {
+    /// What came after `before`.
+    fn since(self, before: Self) -> Self {
+        Self { sent: self.sent.saturating_sub(before.sent), won: self.won.saturating_sub(before.won) }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Those that were sent in vain, or whose reads have not ended.
+    #[must_use]
+    pub fn lost(self) -> u64 {
+        self.sent.saturating_sub(self.won)
     }
 }
 
@@ -434,6 +464,9 @@ impl OperationSummary {
         if self.traffic.retries_total() > 0 {
             parts.push(format!("{} retries", self.traffic.retries_total()));
         }
+        if self.traffic.hedges.sent > 0 {
+            parts.push(format!("{} hedged reads", self.traffic.hedges.sent));
+        }
         parts.join(", ")
     }
 }
@@ -475,6 +508,7 @@ pub(crate) mod testing {
                     Requests { request: "write", outcome: "throttled", count: 1 },
                 ],
                 retries: vec![Retries { request: "write", count: 1 }],
+                hedges: Hedges { sent: 5, won: 3 },
                 uploaded_bytes: 3300,
                 downloaded_bytes: 100,
                 cache: Some(CacheFigures { hits: 6, misses: 2, bytes: Some(4000) }),

@@ -6,6 +6,7 @@
 #[path = "../contract/mod.rs"]
 mod contract;
 mod credentials;
+mod hedges;
 mod network;
 mod peers;
 #[path = "../support/proxy.rs"]

@@ -17,7 +17,7 @@ use super::support::children::wait_until;
 use super::support::{peer, scratch};
 
 /// Every name that is promised.
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 33] = [
     "mover_last_run_timestamp_seconds",
     "mover_last_success_timestamp_seconds",
     "mover_last_run_success",
@@ -37,6 +37,7 @@ const NAMES: [&str; 32] = [
     "mover_locks",
     "mover_store_requests_total",
     "mover_store_retries_total",
+    "mover_store_hedges_total",
     "mover_cache_requests_total",
     "mover_cache_bytes",
     "mover_peak_memory_bytes",

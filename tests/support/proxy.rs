@@ -19,10 +19,42 @@ use std::time::{Duration, Instant};
 pub struct Line {
     /// Added once to every request.
     pub latency: Duration,
+    /// One request of so many waits for `slow_latency` instead.
+    pub slow_one_in: u64,
+    /// How long the slow ones wait.
+    pub slow_latency: Duration,
     /// Bytes per second in each direction, all connections together.
     pub bytes_per_second: u64,
     /// A connection is cut after so many bytes from the server.
     pub cut_after_bytes: u64,
+}
+
+impl Line {
+    /// Parts with commas between: `20ms` is added to each request, `1%:2s` is what one in a hundred waits
+    /// instead, `100mbit` is shared by all connections of a direction.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut line = Self::default();
+        for part in text.split(',') {
+            if let Some((share, latency)) = part.split_once("%:") {
+                line.slow_one_in =
+                    100 / share.parse::<u64>().ok().filter(|share| (1..=100).contains(share))?;
+                line.slow_latency = time(latency)?;
+            } else if let Some(megabits) = part.strip_suffix("mbit") {
+                line.bytes_per_second = megabits.parse::<u64>().ok()? * 125_000;
+            } else {
+                line.latency = time(part)?;
+            }
+        }
+        Some(line)
+    }
+}
+
+/// `20ms` or `2s`.
+fn time(text: &str) -> Option<Duration> {
+    match text.strip_suffix("ms") {
+        Some(milliseconds) => Some(Duration::from_millis(milliseconds.parse().ok()?)),
+        None => Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?)),
+    }
 }
 
 /// A running proxy; it stops when it is dropped.
@@ -39,6 +71,7 @@ struct State {
     start: Instant,
     open: Mutex<Vec<TcpStream>>,
     connections: AtomicU64,
+    requests: AtomicU64,
 }
 
 impl Proxy {
@@ -53,6 +86,7 @@ impl Proxy {
             start: Instant::now(),
             open: Mutex::default(),
             connections: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
         });
         let (shared, target) = (Arc::clone(&state), target.to_owned());
         thread::spawn(move || {
@@ -118,7 +152,9 @@ impl State {
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             let line = *self.line.lock().unwrap();
             if direction == 0 && last.is_none_or(|last| last.elapsed() > Duration::from_millis(2)) {
-                thread::sleep(line.latency);
+                let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+                let is_slow = line.slow_one_in > 0 && requests.is_multiple_of(line.slow_one_in);
+                thread::sleep(if is_slow { line.slow_latency } else { line.latency });
             }
             self.wait_for_room(direction, count as u64, line.bytes_per_second);
             passed += count as u64;

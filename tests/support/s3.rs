@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -140,7 +141,8 @@ struct State {
     keys: KeyRing,
     log: Mutex<Vec<String>>,
     scripts: Mutex<Vec<Script>>,
-    asked: std::sync::atomic::AtomicU64,
+    asked: AtomicU64,
+    abandoned: Arc<AtomicU64>,
 }
 
 /// A running server.
@@ -177,8 +179,8 @@ impl S3Server {
         let mut builder = S3ServiceBuilder::new(memory);
         builder.set_auth(Keys(Arc::clone(&keys)));
         let service = builder.build();
-        let (log, scripts, asked) = Default::default();
-        let state = Arc::new(State { profile, keys, log, scripts, asked });
+        let (log, scripts, asked, abandoned) = Default::default();
+        let state = Arc::new(State { profile, keys, log, scripts, asked, abandoned });
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind((state.profile.host, 0))).unwrap();
@@ -243,6 +245,11 @@ impl S3Server {
     /// How many requests of `method` contain `part`.
     pub fn count(&self, method: &str, part: &str) -> usize {
         self.log().iter().filter(|line| line.starts_with(method) && line.contains(part)).count()
+    }
+
+    /// How many answers that stall were given up by who waited for them.
+    pub fn abandoned(&self) -> u64 {
+        self.state.abandoned.load(Ordering::Relaxed)
     }
 
     /// Looks at, or changes, what is stored.
@@ -316,14 +323,16 @@ async fn answer_as(state: Arc<State>, service: S3Service, request: Request<Incom
     Ok(match fault {
         None | Some(Fault::Answer(..)) => response,
         Some(Fault::Lose) => refusal(500, "InternalError", ""),
-        Some(Fault::Cut(bytes)) => broken(response, bytes, true).await,
-        Some(Fault::Stall(bytes)) => broken(response, bytes, false).await,
+        Some(Fault::Cut(bytes)) => broken(response, bytes, None).await,
+        Some(Fault::Stall(bytes)) => {
+            broken(response, bytes, Some(Abandoned(Arc::clone(&state.abandoned)))).await
+        }
     })
 }
 
 impl State {
     fn fault(&self, method: &str, target: &str) -> Option<Fault> {
-        let asked = self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         let bursts = self.profile.bursts;
         if bursts > 0 && asked % bursts >= bursts.saturating_sub(3) {
             return Some(Fault::Answer(429, "TooManyRequests"));
@@ -377,7 +386,7 @@ async fn drain(request: Request<Incoming>, response: Response<Body>) -> Response
     response
 }
 
-async fn broken(response: Response<Body>, bytes: usize, cut: bool) -> Response<Body> {
+async fn broken(response: Response<Body>, bytes: usize, stalls: Option<Abandoned>) -> Response<Body> {
     let (mut parts, mut body) = response.into_parts();
     let mut data = Vec::new();
     while let Some(Ok(chunk)) =
@@ -387,13 +396,22 @@ async fn broken(response: Response<Body>, bytes: usize, cut: bool) -> Response<B
     }
     parts.headers.insert("content-length", data.len().into());
     data.truncate(bytes);
-    Response::from_parts(parts, Body::http_body_unsync(Broken { data: Some(data.into()), cut }))
+    Response::from_parts(parts, Body::http_body_unsync(Broken { data: Some(data.into()), stalls }))
 }
 
 /// A body that ends with an error, or never.
 struct Broken {
     data: Option<Bytes>,
-    cut: bool,
+    stalls: Option<Abandoned>,
+}
+
+/// Counts itself when it is dropped.
+struct Abandoned(Arc<AtomicU64>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl hyper::body::Body for Broken {
@@ -406,7 +424,7 @@ impl hyper::body::Body for Broken {
     ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
         match self.data.take().filter(|data| !data.is_empty()) {
             Some(data) => Poll::Ready(Some(Ok(hyper::body::Frame::data(data)))),
-            None if self.cut => Poll::Ready(Some(Err(std::io::Error::other("cut")))),
+            None if self.stalls.is_none() => Poll::Ready(Some(Err(std::io::Error::other("cut")))),
             None => Poll::Pending,
         }
     }

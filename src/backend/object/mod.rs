@@ -2,13 +2,15 @@
 //!
 //! opendal speaks S3 (list, read, stat, write, multipart); `store` carries its requests; `bucket` has the
 //! few it lacks. Callers are plain threads: each waits in its own call while two workers of a small runtime
-//! move the bytes. There is no retry here, that is a decorator's. Deleting a file that is not there succeeds,
+//! move the bytes. There is no retry here, that is a decorator's; `hedge` asks a second time for a read that
+//! is slow. Deleting a file that is not there succeeds,
 //! as S3 has it: finding out would cost a request for each.
 
 mod address;
 mod bucket;
 mod credentials;
 mod failure;
+mod hedge;
 mod options;
 mod proxy;
 mod store;
@@ -28,6 +30,8 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 
 use self::failure::Failure;
+use self::hedge::Class;
+pub use self::hedge::HedgeCount;
 pub use self::options::{
     Addressing, AssumeRole, CONTAINER_METADATA, ContainerCredentials, CredentialSources, INSTANCE_METADATA,
     ObjectOptions, Proxies, StaticKeys, Timeouts, WebIdentity,
@@ -113,12 +117,14 @@ impl Backend for ObjectBackend {
 
     fn read(&self, kind: FileType, name: &str) -> BackendResult<Bytes> {
         let path = path_of(kind, name);
-        self.run("read", &path, self.inner.read(&path))
+        let ask = || self.inner.read(&path);
+        self.run("read", &path, self.inner.store.hedge.read(Class::Whole(kind), ask))
     }
 
     fn read_range(&self, kind: FileType, name: &str, offset: u64, length: usize) -> BackendResult<Bytes> {
         let path = path_of(kind, name);
-        self.run("read", &path, self.inner.read_range(&path, offset, length))
+        let ask = || self.inner.read_range(&path, offset, length);
+        self.run("read", &path, self.inner.store.hedge.read(Class::of_range(length), ask))
     }
 
     fn write(&self, kind: FileType, name: &str, data: &Bytes) -> BackendResult<()> {

@@ -3,9 +3,12 @@
 //! Secrets are zeroed on drop, and none of these types can be printed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
+
+use super::hedge::HedgeCount;
 
 /// Where the repository's objects are and how they are reached.
 #[derive(Clone)]
@@ -38,8 +41,10 @@ pub struct ObjectOptions {
     pub proxies: Proxies,
     /// How long to wait for what.
     pub timeouts: Timeouts,
-    /// Requests at once.
+    /// Requests at once; hedged reads may make two more.
     pub connections: usize,
+    /// Where hedged reads are counted.
+    pub hedges: Arc<HedgeCount>,
     /// Larger files are written in parts (restic: 200 MiB).
     pub multipart_threshold_bytes: u64,
     /// The length of all parts but the last; S3 wants at least 5 MiB.
@@ -65,6 +70,7 @@ impl Default for ObjectOptions {
             proxies: Proxies::default(),
             timeouts: Timeouts::default(),
             connections: 16,
+            hedges: Arc::default(),
             multipart_threshold_bytes: 200 << 20,
             part_bytes: 64 << 20,
         }

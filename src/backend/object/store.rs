@@ -4,6 +4,8 @@
 //! and for a made-up endpoint. So there is one place that knows keys, region and host, and every failure is
 //! told from the store's own answer. An answer that is no list never passes for an empty list.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use tokio::sync::OnceCell;
 use super::address::{Address, FALLBACK_REGION};
 use super::credentials::Credentials;
 use super::failure::{self, Failure};
+use super::hedge::Hedge;
 use super::options::ObjectOptions;
 use super::tls;
 use super::wire::Wire;
@@ -35,6 +38,7 @@ pub(super) struct Store {
     pub(super) address: Address,
     credentials: Credentials,
     region: OnceCell<String>,
+    pub(super) hedge: Hedge,
 }
 
 impl Store {
@@ -45,6 +49,7 @@ impl Store {
             address: Address::new(options)?,
             credentials: Credentials::new(options),
             region: OnceCell::new(),
+            hedge: Hedge::new(Arc::clone(&options.hedges)),
         })
     }
 
@@ -70,6 +75,9 @@ impl Store {
         // S3 may say 200 first and fail afterwards.
         let status = if status.is_success() { StatusCode::INTERNAL_SERVER_ERROR } else { status };
         let mut failure = failure::of_answer(status, answer.headers(), answer.body(), &self.address.bucket);
+        if status == StatusCode::SERVICE_UNAVAILABLE || failure.kind == BackendErrorKind::Throttled {
+            self.hedge.rest();
+        }
         if matches!(failure.code.as_str(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")
         {
             failure.temporary = self.credentials.forget().await;
@@ -148,7 +156,7 @@ fn location_of(body: &[u8]) -> String {
 }
 
 /// The store as opendal's HTTP transport.
-pub(super) struct Bridge(pub(super) std::sync::Arc<Store>);
+pub(super) struct Bridge(pub(super) Arc<Store>);
 
 impl HttpTransport for Bridge {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {

@@ -3,7 +3,7 @@
 
 use super::super::SilentMonitor;
 use super::super::run::HandClock;
-use super::super::run_summary::{CacheFigures, Requests};
+use super::super::run_summary::{CacheFigures, Hedges, Requests};
 use super::*;
 use crate::error::ErrorKind;
 use zeroize::Zeroizing;
@@ -24,7 +24,8 @@ fn run() -> (Arc<Collector>, Arc<HandClock>) {
         let requests = vec![Requests { request: "read", outcome: "ok", count }];
         // The cache is asked within the first ten seconds.
         let cache = Some(CacheFigures { hits: count.min(10), misses: 2, bytes: Some(100) });
-        Traffic { requests, downloaded_bytes: 10 * count, cache, ..Traffic::default() }
+        let hedges = Hedges { sent: 2 * count, won: count };
+        Traffic { requests, hedges, downloaded_bytes: 10 * count, cache, ..Traffic::default() }
     };
     let inner = Arc::new(SilentMonitor::default());
     (Collector::new(inner, Arc::<HandClock>::clone(&clock), about, Box::new(meter)), clock)
@@ -75,6 +76,7 @@ fn operations_have_their_own_seconds_phases_and_requests() {
     assert_eq!(phases(backup), [("starting", 2.0), ("reading", 4.0), ("writing", 4.0)]);
     assert_eq!((backup.duration, backup.traffic.requests_total()), (10.0, 10));
     assert_eq!((backup.traffic.retries_total(), prune.traffic.retries_total()), (1, 0));
+    assert_eq!(backup.traffic.hedges, Hedges { sent: 20, won: 10 });
     assert_eq!(backup.locks, Some(Locks { live: 2, stale: 1 }));
     assert_eq!((prune.outcome, prune.traffic.downloaded_bytes), (Outcome::Skipped, 50));
     assert_eq!(summary.traffic.requests_total(), 17);
