@@ -53,11 +53,11 @@ fn main() -> Outcome<()> {
     let mut csv = "source,run,step,wall_seconds,cpu_seconds,peak_bytes,blobs\n".to_owned();
     for (name, amount, make) in cases {
         let work = tempfile::Builder::new().prefix("volmover-bench-").tempdir_in(&settings.folder)?;
-        let source = work.path().join("source");
-        make(&source, amount)?;
-        let corpus = Corpus::of(name, source)?;
-        println!("\n{corpus}");
         for turn in 0..settings.turns {
+            let source = work.path().join("source");
+            make(&source, amount)?;
+            let corpus = Corpus::of(name, source)?;
+            println!("\n{corpus}");
             let bench = Bench { volmover, corpus: &corpus, work: work.path() };
             bench.turn(turn, &mut csv)?;
         }
@@ -97,6 +97,8 @@ impl Bench<'_> {
             };
             if step == "backup" {
                 blobs = self.blobs()?;
+                // So that a file system needs to have room and inodes for one of the two only.
+                self.corpus.remove()?;
             } else {
                 self.corpus.compare(&target)?;
             }
@@ -106,7 +108,7 @@ impl Bench<'_> {
             let name = &self.corpus.name;
             writeln!(csv, "{name},{turn},{step},{wall:.4},{cpu:.4},{peak_bytes},{blobs}")?;
         }
-        for folder in ["repository", "cache", "target"].map(|name| self.path(name)) {
+        for folder in ["source", "repository", "cache", "target"].map(|name| self.path(name)) {
             if folder.exists() {
                 fs::remove_dir_all(folder)?;
             }
