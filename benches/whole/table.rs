@@ -25,7 +25,7 @@ const FIGURES: [Figure; 5] = [
 /// Prints the medians of one corpus. A ratio is peer ÷ volmover: above 1, volmover took less.
 pub(super) fn print(rows: &[Row], tools: &[Tool]) {
     let (names, peers) = columns(rows, tools);
-    print!("{:<30}", "");
+    print!("{:<32}", "");
     for name in &names {
         print!("{name:>12}");
     }
@@ -33,10 +33,11 @@ pub(super) fn print(rows: &[Row], tools: &[Tool]) {
         print!("{:>24}", format!("{name} ÷ volmover"));
     }
     println!();
-    for step in Step::MEASURED {
+    let done = |step: &Step| rows.iter().any(|row| row.step == *step);
+    for step in Step::MEASURED.into_iter().filter(done) {
         for (position, (title, figure, decimals)) in FIGURES.iter().enumerate() {
             let value = |name: &str| median(rows, name, step, *figure);
-            print!("{:<18}{title:<12}", if position == 0 { step.title() } else { "" });
+            print!("{:<20}{title:<12}", if position == 0 { step.title() } else { "" });
             for name in &names {
                 print!("{:>12}", value(name).map_or("-".to_owned(), |value| format!("{value:.decimals$}")));
             }
