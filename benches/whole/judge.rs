@@ -46,7 +46,7 @@ impl Case<'_> {
         let peak_share = self.target.map_or(1.0, |target| target.peak_share);
         let (peak, peak_holds) =
             self.beside_restic(|row| row.measured.peak_bytes as f64 / MIB, 0, peak_share);
-        let (stored, stored_holds) = self.beside_restic(|row| row.stored_bytes as f64 / MIB, 1, 1.0);
+        let (stored, stored_holds) = self.beside_restic(|row| row.stored_bytes as f64 / MIB, 2, 1.0);
         let (requests, requests_hold) = match self.way {
             Way::Folder => ("-".to_owned(), true),
             _ => self.beside_restic(|row| row.requests as f64, 0, 1.0),
