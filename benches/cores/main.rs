@@ -160,7 +160,9 @@ impl Run<'_> {
     fn on(&self, count: usize, command: Command) -> Outcome<Measured> {
         let all = sched_getaffinity(None)?;
         let mut few = CpuSet::new();
-        self.processors.iter().take(count).for_each(|number| few.set(*number));
+        for number in self.processors.iter().take(count) {
+            few.set(*number);
+        }
         sched_setaffinity(None, &few)?;
         let measured = measure::run(command);
         sched_setaffinity(None, &all)?;
