@@ -12,6 +12,7 @@ use std::process::Command;
 
 use program::Tool;
 use settings::Settings;
+use targets::Way;
 use tool::{Place, Step};
 use turns::Row;
 
@@ -19,6 +20,8 @@ use turns::Row;
 #[allow(dead_code, reason = "only its noise is wanted")]
 mod corpus;
 mod generate;
+#[path = "../whole/judge.rs"]
+mod judge;
 #[path = "../../tests/support/proxy.rs"]
 mod line;
 #[path = "../whole/measure.rs"]
@@ -32,11 +35,17 @@ mod settings;
 mod swap;
 #[path = "../whole/table.rs"]
 mod table;
+#[path = "../whole/targets.rs"]
+#[allow(dead_code, reason = "the store is a folder, and nothing has a floor here")]
+mod targets;
 mod tool;
 #[path = "../whole/turns.rs"]
 mod turns;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// From here on it counts that it runs at all.
+const HUGE_BLOBS: u64 = 10_000_000;
 
 fn main() -> Outcome<()> {
     let settings = Settings::from_environment()?;
@@ -55,9 +64,11 @@ fn main() -> Outcome<()> {
         "\n{blobs} blobs and {snapshots} snapshots, {:.0} MiB",
         measure::held(&base)?.0 as f64 / 1_048_576.0
     );
-    let run = |tool: &Tool, turn| run(work.path(), &base, tool, turn, snapshots);
+    let name = if blobs < HUGE_BLOBS { "large" } else { "huge" };
+    let run = |tool: &Tool, turn| run(work.path(), &base, tool, turn, snapshots, name);
     let rows = turns::take(settings.turns, &tools, run, || clear(work.path()))?;
     table::print(&rows, &tools);
+    judge::print(&rows, name, Way::Folder, &[]);
     let csv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("large.csv");
     table::write_csv(&csv, &rows)?;
     println!("\nevery run: {}", csv.display());
@@ -111,7 +122,7 @@ fn clear(work: &Path) -> Outcome<()> {
 
 /// One turn of a tool on a copy of the repository. Its forget removes a tenth of the snapshots. Bytes and files of a row
 /// are what the repository holds after its step.
-fn run(work: &Path, base: &Path, tool: &Tool, turn: usize, snapshots: u64) -> Outcome<Vec<Row>> {
+fn run(work: &Path, base: &Path, tool: &Tool, turn: usize, snapshots: u64, name: &str) -> Outcome<Vec<Row>> {
     let (repository, cache) = (work.join("repository"), work.join("cache"));
     fs::create_dir_all(&cache)?;
     let mut copy = Command::new("cp");
@@ -129,8 +140,9 @@ fn run(work: &Path, base: &Path, tool: &Tool, turn: usize, snapshots: u64) -> Ou
         let measured =
             measure::run(tool.command(step, &place)).map_err(|error| format!("{}: {error}", step.title()))?;
         let (stored_bytes, requests) = measure::held(&repository)?;
-        let corpus = "large".to_owned();
-        rows.push(Row { corpus, tool: tool.name, turn, step, measured, stored_bytes, requests });
+        let corpus = name.to_owned();
+        let (tool, line_bytes) = (tool.name, 0);
+        rows.push(Row { corpus, tool, turn, step, measured, stored_bytes, requests, line_bytes });
     }
     Ok(rows)
 }

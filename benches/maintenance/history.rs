@@ -13,6 +13,7 @@ use super::Outcome;
 use super::corpus::Noise;
 use super::measure;
 use super::program::{self, Tool};
+use super::store::Store;
 
 /// Snapshots of the tree.
 pub(super) const SNAPSHOTS: u64 = 50;
@@ -35,18 +36,18 @@ pub(super) fn copy(from: &Path, to: &Path) -> Outcome<()> {
 pub(super) fn make(
     restic: &Tool,
     tree: &Path,
-    repository: &Path,
+    store: &Store,
     cache: &Path,
-    keys: impl FnOnce(&Path) -> Outcome<()>,
+    keys: impl FnOnce() -> Outcome<()>,
 ) -> Outcome<()> {
     let call = |arguments: &[&str]| {
         let mut command = restic.clean_command();
-        program::restic_at(&mut command, repository, cache);
-        command.current_dir(tree).args(arguments);
+        program::restic_at(&mut command, store.restic_url(), cache);
+        command.envs(store.credentials()).current_dir(tree).args(arguments);
         measure::run(command)
     };
     call(&["init"])?;
-    keys(repository)?;
+    keys()?;
     let mut noise = Noise(SEED);
     for round in 0..SNAPSHOTS {
         if round > 0 {

@@ -1,8 +1,8 @@
 //! Forget and prune: volmover, restic and rustic on equal copies of one repository, taking turns, in one run.
 //!
 //! restic makes 50 snapshots of a changing tree once; every turn of a tool begins with a copy of that, forgets
-//! all but five, prunes, and restic checks what is left. Medians and ratios go to stdout, every single run
-//! into `maintenance.csv`. It fails when volmover leaves a hundredth more or less than restic.
+//! all but five, prunes, and restic checks what is left; a copy of what `MinIO` stored is served by a new `MinIO`.
+//! Medians, ratios and verdicts go to stdout, every single run into `maintenance.csv`. It fails when volmover leaves a hundredth more or less than restic.
 //! `benches/README.md` says what the columns mean and which variables steer it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to its caller")]
 
@@ -11,8 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use corpus::Corpus;
+use line::Line;
 use program::Tool;
-use settings::Settings;
+use settings::{Settings, StoreKind};
+use store::Store;
+use targets::Way;
 use tool::Step;
 use turns::Row;
 
@@ -20,19 +23,27 @@ use turns::Row;
 #[allow(dead_code, reason = "nothing is restored here")]
 mod corpus;
 mod history;
+#[path = "../whole/judge.rs"]
+mod judge;
 #[path = "../../tests/support/proxy.rs"]
 mod line;
 #[path = "../whole/measure.rs"]
 mod measure;
 #[path = "../whole/program.rs"]
 mod program;
+#[path = "../whole/proxy.rs"]
+mod proxy;
 #[path = "../whole/settings.rs"]
-#[allow(dead_code, reason = "the store is a folder here")]
 mod settings;
+#[path = "../whole/store.rs"]
+mod store;
 #[path = "../../examples/cheap_key/swap.rs"]
 mod swap;
 #[path = "../whole/table.rs"]
 mod table;
+#[path = "../whole/targets.rs"]
+#[allow(dead_code, reason = "nothing has a floor here")]
+mod targets;
 mod tool;
 #[path = "../whole/turns.rs"]
 mod turns;
@@ -55,11 +66,13 @@ fn main() -> Outcome<()> {
         let base = work.path().join("base");
         make_base(&settings, restic, &corpus, work.path(), &base)?;
         let (bytes, _) = measure::held(&base)?;
-        println!("\n{corpus} · {} snapshots, {:.0} MiB stored", history::SNAPSHOTS, mib(bytes));
-        let bench = Bench { work: work.path(), base: &base, restic, corpus: name };
+        let (store, snapshots) = (settings.store, history::SNAPSHOTS);
+        println!("\n{corpus} · {store} store · {snapshots} snapshots, {:.0} MiB stored", mib(bytes));
+        let bench = Bench { settings: &settings, work: work.path(), base: &base, restic, corpus: name };
         let mut measured =
             turns::take(settings.turns, &tools, |tool, turn| bench.turn(tool, turn), || bench.clear())?;
         table::print(&measured, &tools);
+        judge::print(&measured, name, Way::of(&settings), &[]);
         compare(&measured)?;
         rows.append(&mut measured);
         fs::remove_dir_all(&base)?;
@@ -74,9 +87,10 @@ fn main() -> Outcome<()> {
 fn make_base(settings: &Settings, restic: &Tool, corpus: &Corpus, work: &Path, base: &Path) -> Outcome<()> {
     let (tree, cache) = (work.join("tree"), work.join("base-cache"));
     history::copy(&corpus.folder, &tree)?;
-    history::make(restic, &tree, base, &cache, |repository| {
-        if settings.cheap_keys {
-            swap::replace_keys(repository, program::PASSWORD.as_bytes())?;
+    let store = Store::open(settings.store, Line::default(), base, &settings.peers)?;
+    history::make(restic, &tree, &store, &cache, || {
+        if let (true, Some(folder)) = (settings.cheap_keys, store.folder()) {
+            swap::replace_keys(folder, program::PASSWORD.as_bytes())?;
         }
         Ok(())
     })?;
@@ -87,6 +101,7 @@ fn make_base(settings: &Settings, restic: &Tool, corpus: &Corpus, work: &Path, b
 
 /// All runs on one history.
 struct Bench<'a> {
+    settings: &'a Settings,
     work: &'a Path,
     base: &'a Path,
     restic: &'a Tool,
@@ -115,16 +130,34 @@ impl Bench<'_> {
         let (repository, cache) = (self.path("repository"), self.path("cache"));
         history::copy(self.base, &repository)?;
         fs::create_dir_all(&cache)?;
+        let Settings { store, line, peers, .. } = self.settings;
+        let (kept, is_local) = match store {
+            StoreKind::Local => (repository.clone(), true),
+            StoreKind::S3 => (repository.join(store::BUCKET), false),
+        };
+        let store = Store::open(*store, *line, &repository, peers)?;
         for step in Step::MEASURED {
-            let measured = measure::run(tool.command(step, &repository, &cache))
+            let before = store.counted()?;
+            let measured = measure::run(tool.command(step, &store, &cache))
                 .map_err(|error| format!("{}: {error}", step.title()))?;
-            let (stored_bytes, requests) = measure::held(&repository)?;
-            let corpus = self.corpus.to_owned();
-            rows.push(Row { corpus, tool: tool.name, turn, step, measured, stored_bytes, requests });
+            let counted = store.counted()?.since(before);
+            let (stored_bytes, files) = measure::held(&kept)?;
+            let requests = if is_local { files } else { counted.requests };
+            let (corpus, line_bytes) = (self.corpus.to_owned(), counted.line_bytes());
+            rows.push(Row {
+                corpus,
+                tool: tool.name,
+                turn,
+                step,
+                measured,
+                stored_bytes,
+                requests,
+                line_bytes,
+            });
         }
         let mut check = self.restic.clean_command();
-        program::restic_at(&mut check, &repository, &self.path("check-cache"));
-        check.arg("check");
+        program::restic_at(&mut check, store.restic_url(), &self.path("check-cache"));
+        check.envs(store.credentials()).arg("check");
         measure::run(check).map_err(|error| format!("restic check finds fault: {error}"))?;
         Ok(rows)
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::program::{Tool, restic_at, rustic_at};
+use super::store::Store;
 
 /// What is kept of the history.
 const KEPT: &str = "5";
@@ -28,25 +29,26 @@ impl Step {
 }
 
 impl Tool {
-    pub(super) fn command(&self, step: Step, repository: &Path, cache: &Path) -> Command {
+    pub(super) fn command(&self, step: Step, store: &Store, cache: &Path) -> Command {
         let mut command = self.clean_command();
+        command.envs(store.credentials());
         match self.name {
             "volmover" => {
-                restic_at(&mut command, repository, cache);
+                restic_at(&mut command, store.restic_url(), cache);
                 command.arg(step.title());
                 if step == Step::Forget {
                     command.env("FORGET_OPTIONS", format!("--keep-last {KEPT}"));
                 }
             }
             "restic" => {
-                restic_at(&mut command, repository, cache);
+                restic_at(&mut command, store.restic_url(), cache);
                 command.arg(step.title());
                 if step == Step::Forget {
                     command.args(["--keep-last", KEPT]);
                 }
             }
             name => {
-                rustic(&mut command, step, repository, cache);
+                rustic(&mut command, step, store, cache);
                 if (name, step) == ("rustic fast", Step::Prune) {
                     command.arg("--fast-repack");
                 }
@@ -57,9 +59,9 @@ impl Tool {
 }
 
 /// By default rustic marks packs and deletes them a day later, and repacks a tenth at most.
-fn rustic(command: &mut Command, step: Step, repository: &Path, cache: &Path) {
+fn rustic(command: &mut Command, step: Step, store: &Store, cache: &Path) {
     rustic_at(command, cache);
-    command.env("RUSTIC_REPOSITORY", repository).arg(step.title());
+    command.envs(store.rustic_variables()).arg(step.title());
     match step {
         Step::Forget => command.args(["--keep-last", KEPT]),
         Step::Prune => command.args(["--instant-delete", "--max-repack", "unlimited"]),

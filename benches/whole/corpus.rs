@@ -53,6 +53,11 @@ impl Corpus {
             "linux" => copy(&peers.join("corpus/linux"), &folder)?,
             _ => copy(Path::new(name), &folder)?,
         }
+        Self::of(name, folder)
+    }
+
+    /// What is in a folder.
+    pub(super) fn of(name: &str, folder: PathBuf) -> Outcome<Self> {
         let mut shape = Shape::default();
         measure(&folder, &mut shape)?;
         Ok(Self { name: name.to_owned(), folder, shape })

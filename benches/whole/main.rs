@@ -12,30 +12,34 @@ use std::path::{Path, PathBuf};
 
 use corpus::Corpus;
 use program::Tool;
-use settings::Settings;
+use settings::{Settings, StoreKind};
 use store::Store;
+use targets::Way;
 use tool::Step;
 use turns::Row;
 
 mod corpus;
 mod floor;
+mod judge;
 #[path = "../../tests/support/proxy.rs"]
 mod line;
 mod measure;
 mod program;
 mod proxy;
 mod settings;
+mod stages;
 mod store;
 #[path = "../../examples/cheap_key/swap.rs"]
 mod swap;
 mod table;
+mod targets;
 mod tool;
 mod turns;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
-    if floor::is_stages()? {
+    if stages::is_stages()? {
         return Ok(());
     }
     let settings = Settings::from_environment()?;
@@ -46,16 +50,21 @@ fn main() -> Outcome<()> {
     for tool in &tools {
         println!("  {}: {}", tool.name, tool.version);
     }
+    let steps = Step::wanted()?;
     let mut rows = Vec::new();
     for name in &settings.corpora {
         let corpus = Corpus::prepare(name, &work.folder, &settings.peers)?;
         println!("\n{corpus} · {} store", settings.store);
         corpus.read_once()?;
-        let bench = Bench { settings: &settings, work: &work, corpus: &corpus, maker };
+        let bench = Bench { settings: &settings, work: &work, corpus: &corpus, maker, steps: &steps };
         let mut measured =
             turns::take(settings.turns, &tools, |tool, turn| bench.turn(tool, turn), || work.clear())?;
         table::print(&measured, &tools);
-        println!("{}", floor::line(&corpus, &work.path("target"))?);
+        let floors = match settings.store {
+            StoreKind::Local => floor::measure(&corpus, &work.path("store"), &work.path("target"))?,
+            StoreKind::S3 => Vec::new(),
+        };
+        judge::print(&measured, name, Way::of(&settings), &floors);
         rows.append(&mut measured);
         corpus.remove()?;
     }
@@ -71,6 +80,7 @@ struct Bench<'a> {
     work: &'a Work,
     corpus: &'a Corpus,
     maker: &'a Tool,
+    steps: &'a [Step],
 }
 
 impl Bench<'_> {
@@ -97,7 +107,7 @@ impl Bench<'_> {
             swap::replace_keys(folder, program::PASSWORD.as_bytes())?;
         }
         let (mut rows, mut changed) = (Vec::new(), Vec::new());
-        for step in Step::MEASURED {
+        for step in self.steps.iter().copied() {
             match step {
                 Step::Uncached => clear(place.cache)?,
                 Step::Changed => changed = corpus.change()?,
@@ -107,21 +117,24 @@ impl Bench<'_> {
             let before = store.counted()?;
             let measured = measure::run(tool.command(step, &place))
                 .map_err(|error| format!("{}: {error}", step.title()))?;
-            let after = store.counted()?;
+            let counted = store.counted()?.since(before);
             rows.push(Row {
                 corpus: corpus.name.clone(),
                 tool: tool.name,
                 turn,
                 step,
                 measured,
-                stored_bytes: after.bytes.saturating_sub(before.bytes),
-                requests: after.requests.saturating_sub(before.requests),
+                stored_bytes: counted.bytes,
+                requests: counted.requests,
+                line_bytes: counted.line_bytes(),
             });
         }
         corpus::change_back(changed)?;
-        corpus
-            .compare(place.target)
-            .map_err(|error| format!("its restore is not what was backed up: {error}"))?;
+        if self.steps.contains(&Step::Restore) {
+            corpus
+                .compare(place.target)
+                .map_err(|error| format!("its restore is not what was backed up: {error}"))?;
+        }
         Ok(rows)
     }
 }

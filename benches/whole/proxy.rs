@@ -1,4 +1,4 @@
-//! A relay between a tool and its store that counts HTTP/1.1 requests and the bytes of their bodies.
+//! A relay between a tool and its store that counts HTTP/1.1 requests, the bytes of their bodies and those of answers.
 //!
 //! It passes bytes on unchanged, so signatures stay valid, and follows the framing of requests only.
 
@@ -14,6 +14,7 @@ use super::store::Counted;
 struct Totals {
     requests: AtomicU64,
     bytes: AtomicU64,
+    answered: AtomicU64,
     over: AtomicBool,
 }
 
@@ -46,6 +47,7 @@ impl Proxy {
         Counted {
             requests: self.totals.requests.load(Ordering::Relaxed),
             bytes: self.totals.bytes.load(Ordering::Relaxed),
+            answered: self.totals.answered.load(Ordering::Relaxed),
         }
     }
 }
@@ -58,19 +60,31 @@ impl Drop for Proxy {
     }
 }
 
-fn relay(client: TcpStream, upstream: u16, totals: &Totals) -> io::Result<()> {
+fn relay(client: TcpStream, upstream: u16, totals: &Arc<Totals>) -> io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", upstream))?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut answers, mut back) = (server.try_clone()?, client.try_clone()?);
+    let (answers, back, shared) = (server.try_clone()?, client.try_clone()?, Arc::clone(totals));
     std::thread::spawn(move || {
-        let copied = io::copy(&mut answers, &mut back);
+        let passed = pass_answers(answers, &back, &shared);
         let _closed = back.shutdown(Shutdown::Both);
-        copied
+        passed
     });
     let passed = pass_requests(client, &server, totals);
     let _closed = server.shutdown(Shutdown::Both);
     passed
+}
+
+fn pass_answers(mut server: TcpStream, mut client: &TcpStream, totals: &Totals) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let length = server.read(&mut buffer)?;
+        let Some(received) = buffer.get(..length).filter(|received| !received.is_empty()) else {
+            return Ok(());
+        };
+        client.write_all(received)?;
+        totals.answered.fetch_add(length as u64, Ordering::Relaxed);
+    }
 }
 
 fn pass_requests(mut client: TcpStream, mut server: &TcpStream, totals: &Totals) -> io::Result<()> {

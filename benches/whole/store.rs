@@ -16,7 +16,8 @@ use super::measure;
 use super::proxy::Proxy;
 use super::settings::StoreKind;
 
-const BUCKET: &str = "bench";
+/// Where an S3 store keeps objects, in its folder.
+pub(super) const BUCKET: &str = "bench";
 const ACCESS_KEY: &str = "volmover";
 const SECRET_KEY: &str = "volmover-bench";
 
@@ -25,6 +26,24 @@ const SECRET_KEY: &str = "volmover-bench";
 pub(super) struct Counted {
     pub(super) bytes: u64,
     pub(super) requests: u64,
+    /// Bytes of answers; a folder gives none.
+    pub(super) answered: u64,
+}
+
+impl Counted {
+    /// What came to it since it was `before`.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(before.bytes),
+            requests: self.requests.saturating_sub(before.requests),
+            answered: self.answered.saturating_sub(before.answered),
+        }
+    }
+
+    /// Bytes on the line to the store, in the busier direction.
+    pub(super) fn line_bytes(self) -> u64 {
+        self.bytes.max(self.answered)
+    }
 }
 
 /// A store for one turn.
@@ -45,7 +64,7 @@ impl Drop for Server {
 }
 
 impl Store {
-    /// An empty store; `folder` is where it keeps what it stores.
+    /// A store that holds what it left in `folder` the last time, or nothing.
     pub(super) fn open(kind: StoreKind, line: Line, folder: &Path, peers: &Path) -> Outcome<Self> {
         if kind == StoreKind::Local {
             return Ok(Self::Local(folder.to_owned()));
@@ -111,7 +130,7 @@ impl Store {
         Ok(match self {
             Self::Local(folder) => {
                 let (bytes, requests) = measure::held(folder)?;
-                Counted { bytes, requests }
+                Counted { bytes, requests, answered: 0 }
             }
             Self::S3 { proxy, .. } => proxy.counted(),
         })

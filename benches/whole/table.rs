@@ -9,7 +9,7 @@ use super::program::Tool;
 use super::tool::Step;
 use super::turns::Row;
 
-const MIB: f64 = (1_u64 << 20) as f64;
+pub(super) const MIB: f64 = (1_u64 << 20) as f64;
 
 /// A column of figures: its title, how a row gives it, decimals, and whether a ratio says something.
 type Figure = (&'static str, fn(&Row) -> f64, usize);
@@ -25,7 +25,7 @@ const FIGURES: [Figure; 5] = [
 /// Prints the medians of one corpus. A ratio is peer ÷ volmover: above 1, volmover took less.
 pub(super) fn print(rows: &[Row], tools: &[Tool]) {
     let (names, peers) = columns(rows, tools);
-    print!("{:<30}", "");
+    print!("{:<32}", "");
     for name in &names {
         print!("{name:>12}");
     }
@@ -33,10 +33,11 @@ pub(super) fn print(rows: &[Row], tools: &[Tool]) {
         print!("{:>24}", format!("{name} ÷ volmover"));
     }
     println!();
-    for step in Step::MEASURED {
+    let done = |step: &Step| rows.iter().any(|row| row.step == *step);
+    for step in Step::MEASURED.into_iter().filter(done) {
         for (position, (title, figure, decimals)) in FIGURES.iter().enumerate() {
             let value = |name: &str| median(rows, name, step, *figure);
-            print!("{:<18}{title:<12}", if position == 0 { step.title() } else { "" });
+            print!("{:<20}{title:<12}", if position == 0 { step.title() } else { "" });
             for name in &names {
                 print!("{:>12}", value(name).map_or("-".to_owned(), |value| format!("{value:.decimals$}")));
             }
@@ -61,7 +62,7 @@ fn columns(rows: &[Row], tools: &[Tool]) -> (Vec<&'static str>, Vec<&'static str
     (names, peers)
 }
 
-fn median(rows: &[Row], tool: &str, step: Step, figure: fn(&Row) -> f64) -> Option<f64> {
+pub(super) fn median(rows: &[Row], tool: &str, step: Step, figure: fn(&Row) -> f64) -> Option<f64> {
     let mut values: Vec<_> =
         rows.iter().filter(|row| row.tool == tool && row.step == step).map(figure).collect();
     values.sort_by(f64::total_cmp);
@@ -73,11 +74,15 @@ fn median(rows: &[Row], tool: &str, step: Step, figure: fn(&Row) -> f64) -> Opti
 /// Writes every run.
 pub(super) fn write_csv(path: &Path, rows: &[Row]) -> Outcome<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    writeln!(file, "corpus,tool,run,step,wall_seconds,cpu_seconds,peak_bytes,stored_bytes,requests")?;
-    for Row { corpus, tool, turn, step, measured, stored_bytes, requests } in rows {
+    writeln!(
+        file,
+        "corpus,tool,run,step,wall_seconds,cpu_seconds,peak_bytes,stored_bytes,requests,line_bytes"
+    )?;
+    for Row { corpus, tool, turn, step, measured, stored_bytes, requests, line_bytes } in rows {
         let (wall, cpu) = (measured.wall.as_secs_f64(), measured.cpu.as_secs_f64());
-        let (step, peak) = (step.title(), measured.peak_bytes);
-        writeln!(file, "{corpus},{tool},{turn},{step},{wall:.4},{cpu:.4},{peak},{stored_bytes},{requests}")?;
+        let (step, peak) = (step.title().replace(',', ""), measured.peak_bytes);
+        let counted = format!("{stored_bytes},{requests},{line_bytes}");
+        writeln!(file, "{corpus},{tool},{turn},{step},{wall:.4},{cpu:.4},{peak},{counted}")?;
     }
     Ok(file.flush()?)
 }

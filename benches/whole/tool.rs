@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::Outcome;
 use super::program::{Tool, restic_at, rustic_at};
 use super::store::Store;
 
@@ -30,6 +31,16 @@ impl Step {
         Self::Restore,
         Self::Refill,
     ];
+
+    /// Those that `VOLMOVER_BENCH_STEPS` lists, or all.
+    pub(super) fn wanted() -> Outcome<Vec<Self>> {
+        let Ok(list) = std::env::var("VOLMOVER_BENCH_STEPS") else { return Ok(Self::MEASURED.to_vec()) };
+        let named = |word: &str| {
+            let step = Self::MEASURED.into_iter().find(|step| format!("{step:?}").eq_ignore_ascii_case(word));
+            step.ok_or_else(|| format!("VOLMOVER_BENCH_STEPS: no step {word:?}").into())
+        };
+        list.split(',').map(named).collect()
+    }
 
     pub(super) fn title(self) -> &'static str {
         match self {

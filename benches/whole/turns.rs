@@ -15,6 +15,8 @@ pub(super) struct Row {
     pub(super) measured: Measured,
     pub(super) stored_bytes: u64,
     pub(super) requests: u64,
+    /// Bytes that went over the line to a store in the busier direction.
+    pub(super) line_bytes: u64,
 }
 
 /// What all turns gave. `run` is a turn of a tool, `clear` removes what it left; one that fails once is left out.

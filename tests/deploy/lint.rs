@@ -1,4 +1,4 @@
-//! yamllint and shellcheck have nothing to say about deploy/, the scripts of CI and the workflows.
+//! yamllint and shellcheck have nothing to say about deploy/, the scripts of CI and of the benches, and the workflows.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,10 +25,14 @@ fn yamllint() {
 #[test]
 fn shellcheck() {
     let Some(program) = peer("shellcheck") else { return };
-    let ci = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut scripts = files(".sh");
     assert!(scripts.len() >= 3, "{scripts:?}");
-    scripts.extend(std::fs::read_dir(ci).unwrap().map(|entry| entry.unwrap().path()).filter(is_script));
+    for (folder, name) in [(".ci", "run"), ("benches", "run")] {
+        let found = std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        scripts.extend(found.filter(is_script));
+        assert!(scripts.contains(&root.join(folder).join(name)), "{scripts:?}");
+    }
     // What rustup wrote on another machine is not to be followed.
     silent(Command::new(program).arg("--exclude=SC1091").args(scripts));
 }
