@@ -40,6 +40,9 @@ const PACK_BYTES: usize = 16 << 20;
 /// A longer file is taken in pieces.
 const PIECE_BYTES: u64 = 8 << 20;
 
+/// So much is verified together with its pack's hash.
+const SETTLED_BYTES: usize = 1 << 20;
+
 /// Whose stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
@@ -145,7 +148,8 @@ fn back_up(source: &Path, target: &Path, cipher: &Cipher, processors: usize) -> 
             rabin: &rabin,
             known: &known,
             cipher,
-            sealer: Sealer::new(cipher.clone(), 2, Compression::Auto)?.waiting_for(batch_bytes()),
+            sealer: Sealer::new(cipher.clone(), 2, Compression::Auto)?,
+            unsettled: 0,
             pack: PackBuilder::new(BlobType::Data, Vec::new()),
         };
         let mut bytes = Vec::new();
@@ -209,6 +213,8 @@ struct Packer<'a> {
     known: &'a Mutex<HashSet<Id>>,
     cipher: &'a Cipher,
     sealer: Sealer,
+    /// Bytes that are not verified yet.
+    unsettled: usize,
     pack: PackBuilder<Vec<u8>>,
 }
 
@@ -238,7 +244,15 @@ impl Packer<'_> {
                 self.store(id, content)?;
             }
         }
-        Ok(self.sealer.verify()?)
+        self.settle()
+    }
+
+    /// Verifies what was sealed, and hashes it for its pack.
+    fn settle(&mut self) -> Outcome<()> {
+        let waiting: Vec<&[u8]> = self.sealer.waiting().collect();
+        let hashes = self.pack.hash_with(&waiting);
+        self.unsettled = 0;
+        Ok(self.sealer.verify_by(&hashes)?)
     }
 
     /// The chunks of a piece that lies at `place` of the buffer.
@@ -254,10 +268,15 @@ impl Packer<'_> {
         let sealer = &mut self.sealer;
         let seal = |tail: &mut [u8]| sealer.seal_unverified(BlobType::Data, &id, plain, tail, &SystemRandom);
         self.pack.append(id, Sealer::bound(plain.len()), seal)?;
+        self.unsettled += plain.len();
+        if self.unsettled >= SETTLED_BYTES {
+            self.settle()?;
+        }
         if self.pack.len() >= PACK_BYTES { self.write_pack() } else { Ok(()) }
     }
 
     fn write_pack(&mut self) -> Outcome<()> {
+        self.settle()?;
         let full = std::mem::replace(&mut self.pack, PackBuilder::new(BlobType::Data, Vec::new()));
         let pack = full.finish(self.cipher, &SystemRandom)?;
         fs::write(self.target.join(pack.id.hex()), &pack.bytes)?;
