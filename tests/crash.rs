@@ -191,7 +191,7 @@ fn a_list_or_an_index_that_fails_ends_the_backup() {
 fn writes_come_in_the_order_that_a_crash_needs() {
     let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));
     mover::create_in(memory.as_ref(), 2);
-    source::files(folder.path(), 40, 60 << 10, 1);
+    source::files(folder.path(), 160, 60 << 10, 1);
     let record = Arc::new(Record::keeping_all(memory));
     let mover = Mover::open_backend(Arc::clone(&record) as _).unwrap();
     record.clear();
@@ -204,7 +204,7 @@ fn writes_come_in_the_order_that_a_crash_needs() {
     let packs: BTreeMap<&str, &Recorded> =
         of(Request::Write, FileType::Pack).into_iter().map(|write| (write.name.as_str(), write)).collect();
     let indexes = of(Request::Write, FileType::Index);
-    assert!(packs.len() > 8 && indexes.len() > 1, "{} packs, {} indexes", packs.len(), indexes.len());
+    assert!(packs.len() > 16 && indexes.len() > 1, "{} packs, {} indexes", packs.len(), indexes.len());
     let mut named = 0;
     for write in &indexes {
         let json = mover.repository.read_unpacked(FileType::Index, &write.name.parse().unwrap()).unwrap();

@@ -1,7 +1,7 @@
 //! The memory budget of a backup, shared out before it starts.
 //!
 //! ```text
-//! budget = index ‖ readers × 4 buffers of 4 MiB ‖ workers × contexts ‖ packs being filled and uploaded × 18 MiB
+//! budget = index ‖ readers × 4 buffers of 4 MiB ‖ workers × contexts ‖ packs being filled and uploaded × 18 MiB, or 19.5
 //!          ‖ workers × what compressing harder takes, if that is left
 //! ```
 //!
@@ -10,7 +10,7 @@
 use super::effort::EFFORT_BYTES;
 use super::large::BUFFER_BYTES;
 use super::read::BUFFERS;
-use super::store::{StorePlan, pack_memory_bytes};
+use super::store::{LONG_TAIL_BYTES, StorePlan, pack_memory_bytes};
 use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Id;
@@ -19,6 +19,8 @@ use crate::repository::blob::SCRATCH_BYTES_MAX;
 /// What a worker's zstd contexts and scratch memory take, in bytes: three buffers stay between blobs, for the
 /// joined chunk, and for what is opened and unpacked again.
 const WORKER_BYTES: u64 = (3 << 20) + 3 * SCRATCH_BYTES_MAX as u64;
+/// Tree packs that are filled at once.
+const TREE_SLOTS: usize = 1;
 /// What the program takes besides: code, stacks, trees on their way.
 const BASE_BYTES: u64 = 16 << 20;
 
@@ -80,11 +82,14 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     // quarter a disk, which is what few connections mean.
     let share = if limits.connections > DISK_CONNECTIONS_MAX { 2 } else { 4 };
     let uploads = 1 + take(pack, (limits.connections / share).saturating_sub(1));
+    let packs = data_slots + TREE_SLOTS + uploads;
+    let has_long_tails = take((packs * LONG_TAIL_BYTES) as u64, 1) == 1;
     let compresses_harder = take(EFFORT_BYTES, workers) == workers;
     let store = StorePlan {
         pack_bytes: limits.pack_bytes,
+        has_long_tails,
         data_slots,
-        tree_slots: 1,
+        tree_slots: TREE_SLOTS,
         verifies_later: data_slots == workers && Id::at_once() > 1,
         uploads,
         compresses_harder,

@@ -8,7 +8,7 @@
 //! is listed in an index file only after it was written; `finish` returns only when every claimed blob is
 //! written and indexed, so a snapshot written after it lacks nothing.
 //!
-//! Index files are written while the run goes on, at the latest when an eighth of what is indexed is not:
+//! Index files are written while the run goes on, at the latest after two minutes or when as much is not indexed as is:
 //! a run that is killed loses little of its work.
 
 use std::collections::HashSet;
@@ -32,9 +32,9 @@ use crate::repository::{Id, Repository};
 /// Blobs an index file holds at most, as restic writes them.
 const INDEX_BLOBS_MAX: usize = 50_000;
 /// Packs without an index entry that are always tolerated.
-const UNINDEXED_PACKS_MIN: usize = 4;
+const UNINDEXED_PACKS_MIN: usize = 16;
 /// An index file is written at the latest after this long.
-const INDEX_EVERY: Duration = Duration::from_mins(10);
+const INDEX_EVERY: Duration = Duration::from_mins(2);
 const SHARDS: usize = 64;
 
 /// Ids are uniform: their first bytes are a hash already.
@@ -93,6 +93,7 @@ pub struct Store<'a> {
     run: &'a Run<'a>,
     progress: &'a Progress,
     pack_bytes: usize,
+    buffer_bytes: usize,
     memory: Arc<Pool>,
     claimed: [Vec<Mutex<IdSet>>; 2],
     data: Open,
@@ -121,6 +122,8 @@ struct Indexer {
 pub struct StorePlan {
     /// Where a data pack closes, in bytes.
     pub pack_bytes: usize,
+    /// Whether there is memory for chunks that bring a pack well beyond that.
+    pub has_long_tails: bool,
     /// Data packs that are filled at once.
     pub data_slots: usize,
     /// Tree packs that are filled at once.
@@ -135,14 +138,16 @@ pub struct StorePlan {
 
 /// The longest sealed chunk: the least that a pack's buffer holds.
 const LONGEST_BYTES: usize = (8 << 20) + (256 << 10);
-/// Room beyond the target, for the last blob and the header. A blob that does not fit goes to the next pack.
+/// The least room beyond the target, for the last blob and the header. A blob that does not fit goes to the next pack.
 const TAIL_BYTES: usize = 512 << 10;
+/// What more of it a pack gets where memory allows: most chunks fit then, and fewer packs stay below the target.
+pub const LONG_TAIL_BYTES: usize = 3 << 19;
 /// A pack of tiny blobs closes when its header has so many bytes.
 const HEADER_BYTES: usize = 512 << 10;
 /// What a header takes besides its pack: the list of blobs, and two copies while it is written.
 const HEADER_MEMORY_BYTES: usize = 3 * HEADER_BYTES;
 
-/// The size of a pack's buffer. Only a single blob that is longer makes one grow.
+/// The least size of a pack's buffer. Only a single blob that is longer makes one grow.
 fn buffer_bytes(pack_bytes: usize) -> usize {
     (pack_bytes + TAIL_BYTES).max(LONGEST_BYTES)
 }
@@ -163,6 +168,8 @@ impl<'a> Store<'a> {
     ) -> (Self, Receiver<Upload>) {
         let (uploads, packs) = bounded(0);
         let count = plan.data_slots + plan.tree_slots + plan.uploads;
+        let buffer_bytes =
+            buffer_bytes(plan.pack_bytes) + if plan.has_long_tails { LONG_TAIL_BYTES } else { 0 };
         let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
         let store = Self {
             repository,
@@ -170,7 +177,8 @@ impl<'a> Store<'a> {
             run,
             progress,
             pack_bytes: plan.pack_bytes,
-            memory: Pool::new(count, buffer_bytes(plan.pack_bytes)),
+            memory: Pool::new(count, buffer_bytes),
+            buffer_bytes,
             claimed: [shards(), shards()],
             data: Open::new(plan.data_slots),
             trees: Open::new(plan.tree_slots),
@@ -259,7 +267,7 @@ impl<'a> Store<'a> {
             let room = Sealer::bound(plain.len());
             let has_no_room = |builder: &PackBuilder<Pooled>| {
                 let ends = builder.file_bytes_max() + room;
-                !builder.is_empty() && ends > buffer_bytes(self.pack_bytes)
+                !builder.is_empty() && ends > self.buffer_bytes
             };
             if slot.as_ref().is_some_and(has_no_room) {
                 return Ok(true);
@@ -452,7 +460,7 @@ fn join(mut builders: Vec<PackBuilder<Pooled>>, pack_bytes: usize) -> Result<Vec
 impl Indexer {
     fn is_due(&self, now: Duration) -> bool {
         self.pending_blobs >= INDEX_BLOBS_MAX
-            || self.pending.len() >= UNINDEXED_PACKS_MIN.max(self.indexed_packs / 8)
+            || self.pending.len() >= UNINDEXED_PACKS_MIN.max(self.indexed_packs)
             || now.saturating_sub(self.since) >= INDEX_EVERY
     }
 
@@ -478,6 +486,7 @@ mod tests {
 
     const PLAN: StorePlan = StorePlan {
         pack_bytes: 1 << 20,
+        has_long_tails: false,
         data_slots: 2,
         tree_slots: 1,
         verifies_later: true,
@@ -556,5 +565,41 @@ mod tests {
             assert!(ended.unwrap_err().to_string().contains("does not open again"));
             assert_eq!(packs, 0);
         }
+    }
+
+    #[test]
+    fn long_tails_make_fewer_packs() {
+        let mut blob = vec![0; 2_000_000];
+        crate::random::Random::fill(&SystemRandom, &mut blob).unwrap();
+        for (has_long_tails, expected) in [(false, 3), (true, 2)] {
+            let plan = StorePlan { pack_bytes: 16 << 20, has_long_tails, ..PLAN };
+            let mut blob = blob.clone();
+            let (ended, packs) = packs_after(plan, |store, mut sealer| {
+                for number in 0..18 {
+                    blob[0] = number;
+                    store.add(0, &mut sealer, BlobType::Data, [(Id::of(&blob), blob.as_slice())])?;
+                    store.identify(0, &mut sealer, &[])?;
+                }
+                Ok(())
+            });
+            ended.unwrap();
+            assert_eq!(packs, expected);
+        }
+    }
+
+    #[test]
+    fn index_files_come_after_two_minutes_or_as_much_as_there_is() {
+        let mut indexer = Indexer::default();
+        let pack = || IndexPack { id: Id::default(), blobs: Vec::new() };
+        let mut written = Vec::new();
+        for packs in 1..=70 {
+            indexer.pending.push(pack());
+            if indexer.is_due(Duration::from_secs(100)) {
+                indexer.indexed_packs += indexer.take(Duration::ZERO).len();
+                written.push(packs);
+            }
+        }
+        assert_eq!(written, [16, 32, 64]);
+        assert!(indexer.is_due(Duration::from_mins(2)));
     }
 }

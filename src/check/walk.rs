@@ -113,8 +113,9 @@ impl<'a> Walk<'a> {
         while self.end - self.start < self.piece_bytes {
             let Some((ordinal, entry)) = self.ahead.peek().copied() else {
                 let rest = self.bytes - self.end;
-                if rest <= END_BYTES_MAX || self.end == self.start {
-                    self.end += rest.min(self.piece_bytes.max(END_BYTES_MAX));
+                let room = END_BYTES_MAX.max(self.piece_bytes.saturating_sub(self.end - self.start));
+                if rest <= room || self.end == self.start {
+                    self.end += rest.min(room);
                 }
                 return;
             };
