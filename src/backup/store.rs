@@ -477,12 +477,9 @@ mod tests {
     use super::*;
     use crate::backend::memory::MemoryBackend;
     use crate::backend::{Backend, FileType};
-    use crate::clock::SystemClock;
-    use crate::random::SystemRandom;
-    use crate::repository::compression::Compression;
+    use crate::random::{Random, SystemRandom};
     use crate::repository::index::IndexBuilder;
-    use crate::repository::open::Access;
-    use crate::repository::scrypt::ScryptCost;
+    use crate::repository::testing;
 
     const PLAN: StorePlan = StorePlan {
         pack_bytes: 1 << 20,
@@ -499,18 +496,8 @@ mod tests {
         plan: StorePlan,
         work: impl FnOnce(&Store<'_>, Sealer) -> Result<()>,
     ) -> (Result<()>, usize) {
-        let access = Access {
-            password: b"p",
-            key_hint: None,
-            compression: Compression::Auto,
-            scrypt: ScryptCost::CHEAP,
-            threads: 1,
-            host_and_user: ("h", "u"),
-            clock: Arc::new(SystemClock::new()),
-            random: Arc::new(SystemRandom),
-        };
         let backend = Arc::new(MemoryBackend::new());
-        let repository = Repository::create(Arc::<MemoryBackend>::clone(&backend), &access).unwrap();
+        let repository = testing::create(Arc::<MemoryBackend>::clone(&backend));
         let (index, stop, progress) =
             (IndexBuilder::default().finish(), AtomicBool::new(false), Progress::default());
         let run = Run::new(&stop);
@@ -529,7 +516,7 @@ mod tests {
 
     fn noise() -> Vec<u8> {
         let mut noise = vec![0; 300_000];
-        crate::random::Random::fill(&SystemRandom, &mut noise).unwrap();
+        SystemRandom.fill(&mut noise).unwrap();
         noise
     }
 
@@ -570,7 +557,7 @@ mod tests {
     #[test]
     fn long_tails_make_fewer_packs() {
         let mut blob = vec![0; 2_000_000];
-        crate::random::Random::fill(&SystemRandom, &mut blob).unwrap();
+        SystemRandom.fill(&mut blob).unwrap();
         for (has_long_tails, expected) in [(false, 3), (true, 2)] {
             let plan = StorePlan { pack_bytes: 16 << 20, has_long_tails, ..PLAN };
             let mut blob = blob.clone();

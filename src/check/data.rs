@@ -148,7 +148,8 @@ impl Reader<'_> {
         for walk in 0..walked.len() {
             let blobs = walked.get_mut(walk).map(|walked| std::mem::take(&mut walked.walk.blobs));
             for blob in blobs.unwrap_or_default() {
-                if opener.plains().used() >= TOGETHER_BYTES {
+                let (used, claimed) = (opener.plains().used(), blob.1.extent.plain_length.unwrap_or(0));
+                if used > 0 && used + claimed as usize > TOGETHER_BYTES {
                     self.compare(opener, walked, &mut opened)?;
                 }
                 let Some(Walked { walk: own, faults, .. }) = walked.get_mut(walk) else { continue };
@@ -188,7 +189,9 @@ impl Reader<'_> {
             }
         }
         for (walk, fault) in wrong {
-            walked.iter_mut().skip(walk).take(1).for_each(|walked| walked.faults.push(fault.clone()));
+            if let Some(walked) = walked.get_mut(walk) {
+                walked.faults.push(fault);
+            }
         }
         opened.clear();
         opener.clear(TOGETHER_BYTES);

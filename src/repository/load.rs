@@ -74,29 +74,15 @@ mod tests {
     use crate::backend::memory::MemoryBackend;
     use crate::backend::record::Request;
     use crate::clock::SystemClock;
-    use crate::random::SystemRandom;
     use crate::repository::blob::{BlobType, Extent};
-    use crate::repository::compression::Compression;
     use crate::repository::index::{IndexPack, encode};
-    use crate::repository::open::Access;
     use crate::repository::pack::PackedBlob;
-    use crate::repository::scrypt::ScryptCost;
+    use crate::repository::testing;
 
     /// A repository of `files` index files of 500 blobs, and how many of them were read.
     fn repository(files: u32) -> (Repository, Arc<Fault>) {
-        let clock = Arc::new(SystemClock::new());
-        let access = Access {
-            password: b"p",
-            key_hint: None,
-            compression: Compression::Auto,
-            scrypt: ScryptCost::CHEAP,
-            threads: 1,
-            host_and_user: ("h", "u"),
-            clock: Arc::<SystemClock>::clone(&clock),
-            random: Arc::new(SystemRandom),
-        };
-        let fault = Arc::new(Fault::new(Arc::new(MemoryBackend::new()), clock));
-        let repository = Repository::create(Arc::<Fault>::clone(&fault), &access).unwrap();
+        let fault = Arc::new(Fault::new(Arc::new(MemoryBackend::new()), Arc::new(SystemClock::new())));
+        let repository = testing::create(Arc::<Fault>::clone(&fault));
         let extent = Extent { offset: 0, length: 50, plain_length: None };
         for file in 0..files {
             let blob = |n: u32| PackedBlob {

@@ -34,6 +34,8 @@ pub mod reach;
 pub mod scrypt;
 pub mod sha256;
 pub mod snapshot;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod tree;
 pub mod tree_reader;
