@@ -1,8 +1,8 @@
 //! The memory budget of a backup, shared out before it starts.
 //!
 //! ```text
-//! budget = index ‖ readers × 4 buffers of 4 MiB ‖ workers × contexts ‖ packs being filled and uploaded × 18 MiB, or 19.5
-//!          ‖ workers × what compressing harder takes, if that is left
+//! budget = index ‖ readers × 4 buffers of 4 MiB ‖ workers × contexts ‖ packs being filled and uploaded × 18 MiB
+//!          ‖ packs × 1.5 MiB for long tails, workers × what compressing harder takes, if that is left
 //! ```
 //!
 //! What is not given out here is not allocated later: pools of these sizes bound everything in flight.

@@ -36,7 +36,7 @@ impl Id {
         sha256::confirm(messages, &digests)
     }
 
-    /// How many messages `of_many` moves on in about the time of two or three: as many as the CPU has lanes.
+    /// How many messages `of_many` moves on side by side: as many as the CPU has lanes, 1 where it has none.
     #[must_use]
     pub fn at_once() -> usize {
         sha256::at_once()

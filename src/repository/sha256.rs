@@ -2,7 +2,8 @@
 //!
 //! One message is a chain of steps that wait for each other. A CPU with instructions for SHA-256 runs it about as
 //! fast as memory delivers; any other is mostly idle meanwhile, and moves sixteen messages (AVX-512) or eight
-//! (AVX2) on, a lane each, in little more than the time of two, and four (AVX-512) in that of one. `Lanes::of_this_cpu` chooses by the CPU's features:
+//! (AVX2) on, a lane each, in little more than the time of two, and four (AVX-512) in that of one.
+//! `Lanes::of_this_cpu` chooses by the CPU's features:
 //!
 //! ```text
 //! SHA instructions, or no wide vectors    one message after the other (aws-lc)

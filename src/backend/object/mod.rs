@@ -3,8 +3,7 @@
 //! opendal speaks S3 (list, read, stat, write, multipart); `store` carries its requests; `bucket` has the
 //! few it lacks. Callers are plain threads: each waits in its own call while two workers of a small runtime
 //! move the bytes. There is no retry here, that is a decorator's; `hedge` asks a second time for a read that
-//! is slow. Deleting a file that is not there succeeds,
-//! as S3 has it: finding out would cost a request for each.
+//! is slow. Deleting a file that is not there succeeds, as S3 has it: finding out would cost a request for each.
 
 mod address;
 mod bucket;
