@@ -107,7 +107,7 @@ impl Zstd {
             return Err(BadZstd("it claims to unpack to more than 1 GiB".to_owned()));
         }
         plain.clear();
-        plain.reserve(plain_bytes);
+        plain.reserve_exact(plain_bytes);
         let written = self
             .decompressor
             .decompress_to_buffer(packed, plain)

@@ -19,6 +19,7 @@ pub mod cache;
 pub mod compression;
 pub mod config_file;
 pub mod crypto;
+pub mod hash_pool;
 pub mod id;
 pub mod identities;
 pub mod index;

@@ -8,16 +8,16 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::plan::{Batch, Dirs, Place, Use};
+use super::plan::{Batch, Dirs, Entry, Place};
 use super::run::{Run, spread};
 use super::target::Handles;
 use crate::repository::Id;
+use crate::repository::hash_pool::{HashPool, Spare, bytes_max};
 
-/// Bytes of content that one step compares, about.
-const STEP_BYTES: u64 = 4 << 20;
-/// Bytes that are hashed together, and how many messages: enough to fill the lanes of a wide CPU.
-const HASH_BYTES: usize = 1 << 20;
-const HASH_MESSAGES: usize = 32;
+/// Bytes of content that one step compares, about: several times what is hashed side by side.
+fn step_bytes() -> u64 {
+    4 * bytes_max().max(1 << 20) as u64
+}
 
 /// Which of `batch.uses` stand in the target already, in their order.
 pub(super) fn matching(
@@ -29,7 +29,12 @@ pub(super) fn matching(
 ) -> Vec<bool> {
     let steps = steps(batch);
     let handles = (256 / threads.max(1)).max(8);
-    let state = || Comparer { handles: Handles::new(root, dirs, handles), batch, held: Held::default() };
+    let state = || Comparer {
+        handles: Handles::new(root, dirs, handles),
+        batch,
+        pool: HashPool::default(),
+        spare: Spare::default(),
+    };
     let compared = spread(run, &steps, threads, state, |comparer, step| comparer.compare(run, step));
     let mut matching = vec![false; batch.uses.len()];
     for (step, matched) in steps.iter().zip(compared) {
@@ -48,7 +53,7 @@ fn steps(batch: &Batch) -> Vec<std::ops::Range<usize>> {
         if batch.entry(blob.entry).is_none_or(|entry| entry.place != Place::Usable) {
             continue;
         }
-        if let Some(step) = steps.last_mut().filter(|step| step.end == number && bytes < STEP_BYTES) {
+        if let Some(step) = steps.last_mut().filter(|step| step.end == number && bytes < step_bytes()) {
             step.end += 1;
         } else {
             steps.push(number..number + 1);
@@ -59,18 +64,25 @@ fn steps(batch: &Batch) -> Vec<std::ops::Range<usize>> {
     steps
 }
 
-/// What was read and is not hashed yet.
-#[derive(Default)]
-struct Held {
+/// What stands at a blob's place.
+struct Standing {
+    /// The use's place in the step, and its id.
+    place: usize,
+    id: Id,
     bytes: Vec<u8>,
-    /// The use's place in the step, its id, and where its bytes lie.
-    blobs: Vec<(usize, Id, std::ops::Range<usize>)>,
+}
+
+impl AsRef<[u8]> for Standing {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 struct Comparer<'a> {
     handles: Handles<'a>,
     batch: &'a Batch,
-    held: Held,
+    pool: HashPool<Standing>,
+    spare: Spare,
 }
 
 impl Comparer<'_> {
@@ -82,62 +94,54 @@ impl Comparer<'_> {
             if run.is_over() {
                 break;
             }
-            if file.as_ref().is_none_or(|(entry, _)| *entry != blob.entry) {
-                file = Some((blob.entry, self.open(blob)));
+            let Some(entry) = self.batch.entry(blob.entry) else { continue };
+            let end = blob.position.saturating_add(blob.plain_bytes());
+            if end > entry.standing_bytes {
+                continue;
             }
-            if let Some((_, Some(file))) = &file {
-                self.held.read(file, place, blob);
+            if file.as_ref().is_none_or(|(number, _)| *number != blob.entry) {
+                file = Some((blob.entry, self.open(entry)));
             }
-            if self.held.bytes.len() >= HASH_BYTES || self.held.blobs.len() >= HASH_MESSAGES {
-                self.held.hash(run, &mut matched);
+            let Some((_, Some(file))) = &file else { continue };
+            let mut bytes = self.spare.take(blob.plain_bytes() as usize);
+            bytes.resize(blob.plain_bytes() as usize, 0);
+            if is_read(file, blob.position, &mut bytes) {
+                let done = self.pool.push(Standing { place, id: blob.id, bytes });
+                self.note(done, &mut matched);
+            } else {
+                self.spare.keep(bytes);
             }
         }
-        self.held.hash(run, &mut matched);
+        let done = self.pool.finish();
+        self.note(done, &mut matched);
         matched
     }
 
-    fn open(&mut self, blob: &Use) -> Option<OwnedFd> {
-        let entry = self.batch.entry(blob.entry)?;
+    fn note(&mut self, done: Vec<(Standing, Id)>, matched: &mut [bool]) {
+        for (standing, id) in done {
+            if let Some(matched) = matched.get_mut(standing.place) {
+                *matched = standing.id == id;
+            }
+            self.spare.keep(standing.bytes);
+        }
+    }
+
+    fn open(&mut self, entry: &Entry) -> Option<OwnedFd> {
         let name = self.batch.name(entry);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         self.handles.with(entry.dir, |dir| rustix::fs::openat(dir, name, flags, Mode::empty())).flatten().ok()
     }
 }
 
-impl Held {
-    /// Reads what stands at a blob's place; a file that ends before it holds something else.
-    fn read(&mut self, file: &OwnedFd, place: usize, blob: &Use) {
-        let start = self.bytes.len();
-        let end = start + blob.plain_bytes() as usize;
-        self.bytes.resize(end, 0);
-        let mut read = start;
-        while let Some(room) = self.bytes.get_mut(read..end).filter(|room| !room.is_empty()) {
-            match rustix::io::pread(file, room, blob.position + (read - start) as u64) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(0) | Err(_) => break,
-                Ok(count) => read += count,
-            }
-        }
-        if read == end {
-            self.blobs.push((place, blob.id, start..end));
-        } else {
-            self.bytes.truncate(start);
+/// Reads what stands at a place of a file; one that ends before it holds something else.
+fn is_read(file: &OwnedFd, position: u64, bytes: &mut [u8]) -> bool {
+    let mut read = 0;
+    while let Some(room) = bytes.get_mut(read..).filter(|room| !room.is_empty()) {
+        match rustix::io::pread(file, room, position + read as u64) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => return false,
+            Ok(count) => read += count,
         }
     }
-
-    fn hash(&mut self, run: &Run<'_>, matched: &mut [bool]) {
-        let slice = |range: &std::ops::Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
-        let messages: Vec<&[u8]> = self.blobs.iter().map(|(_, _, range)| slice(range)).collect();
-        let ids = Id::of_many(&messages).unwrap_or_else(|wrong| {
-            run.end(wrong.into());
-            Vec::new()
-        });
-        for ((place, id, _), actual) in self.blobs.iter().zip(&ids) {
-            if let Some(matched) = matched.get_mut(*place) {
-                *matched = id == actual;
-            }
-        }
-        self.bytes.clear();
-        self.blobs.clear();
-    }
+    true
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use crossbeam_channel::Sender;
 
-use super::open::group_bytes;
 use super::plan::{Packs, Use};
 use super::run::{Run, lock};
 use crate::backend::{BackendErrorKind, FileType};
@@ -21,6 +20,13 @@ const GAP_BYTES: u64 = 64 << 10;
 /// Unneeded bytes that are read along where they are not more than the needed ones before them.
 const GAP_BYTES_MAX: u64 = 1 << 20;
 
+/// A part of a request that a worker takes, but for a blob that is longer, in bytes.
+const UNIT_BYTES: u64 = 1 << 20;
+
+/// A request of so many bytes, or for one blob, is in flight until it is opened; another until the last blob of it that
+/// was opened in place is dropped: what holds a blob counts its bytes, and not what else was read with it.
+const SHORT_BYTES: u64 = 2 << 20;
+
 /// A run of uses of one pack that is fetched at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
@@ -29,6 +35,13 @@ pub(super) struct Request {
     pub(super) end: u64,
     /// Places in the sorted uses.
     pub(super) uses: std::ops::Range<usize>,
+}
+
+impl Request {
+    fn is_of_one_blob(&self, uses: &[Use]) -> bool {
+        let uses = uses.get(self.uses.clone()).unwrap_or_default();
+        uses.first().map(|blob| blob.offset) == uses.last().map(|blob| blob.offset)
+    }
 }
 
 /// Cuts uses, sorted by pack and offset, into requests of up to `bytes_max` bytes (or one blob).
@@ -98,28 +111,28 @@ impl Drop for Share {
     }
 }
 
-/// A part of a fetched range: what a worker takes at a time, and opens in place.
+/// A part of a fetched range: what a worker takes at a time.
 pub(super) struct Unit {
     /// None: the range could not be read.
     bytes: Option<BytesMut>,
+    /// Where they begin in the pack.
     start: u64,
     /// Places in the sorted uses.
     pub(super) uses: std::ops::Range<usize>,
-    /// The whole range is in flight until its last unit is dropped.
-    _share: Arc<Share>,
+    share: Arc<Share>,
+    is_short: bool,
 }
 
 impl Unit {
-    /// The sealed bytes of a blob, and where they lie in the unit, when they could be read.
-    pub(super) fn sealed(&mut self, blob: &Use) -> Option<(usize, &mut [u8])> {
+    /// Takes the sealed bytes of a blob out, when they could be read and no blob before it took them, with the share
+    /// that they go on to take.
+    pub(super) fn take(&mut self, blob: &Use) -> Option<(BytesMut, Option<Arc<Share>>)> {
         let bytes = self.bytes.as_mut()?;
         let from = usize::try_from(u64::from(blob.offset).checked_sub(self.start)?).ok()?;
-        Some((from, bytes.get_mut(from..from.checked_add(blob.length as usize)?)?))
-    }
-
-    /// What lies at a place of the unit.
-    pub(super) fn at(&self, place: std::ops::Range<usize>) -> &[u8] {
-        self.bytes.as_ref().and_then(|bytes| bytes.get(place)).unwrap_or_default()
+        let to = from.checked_add(blob.length as usize).filter(|to| *to <= bytes.len())?;
+        let sealed = bytes.split_to(to).split_off(from);
+        self.start = blob.end();
+        Some((sealed, (!self.is_short).then(|| Arc::clone(&self.share))))
     }
 }
 
@@ -149,7 +162,8 @@ pub(super) fn fetch(
     // In most stores nobody else holds these bytes, so that they need not be copied to be opened in place.
     let mut bytes = bytes.map(|bytes| bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared)));
     let share = Arc::new(share);
-    let units = units(uses, request, group_bytes() as u64);
+    let units = units(uses, request, UNIT_BYTES);
+    let is_short = length <= SHORT_BYTES || request.is_of_one_blob(uses);
     let starts: Vec<u64> = units
         .iter()
         .skip(1)
@@ -161,7 +175,7 @@ pub(super) fn fetch(
     for (unit_uses, next_start) in units.into_iter().zip(starts) {
         let length = (next_start - start) as usize;
         let own = bytes.as_mut().map(|bytes| bytes.split_to(length.min(bytes.len())));
-        let unit = Unit { bytes: own, start, uses: unit_uses, _share: Arc::clone(&share) };
+        let unit = Unit { bytes: own, start, uses: unit_uses, share: Arc::clone(&share), is_short };
         if workers.send(unit).is_err() {
             return;
         }
@@ -169,8 +183,7 @@ pub(super) fn fetch(
     }
 }
 
-/// Cuts a request between blobs, so that several workers share it: each takes about what it opens together. Uses of
-/// one blob stay together.
+/// Cuts a request between blobs, so that several workers share it. Uses of one blob stay together.
 fn units(uses: &[Use], request: &Request, bytes_min: u64) -> Vec<std::ops::Range<usize>> {
     let mut units: Vec<std::ops::Range<usize>> = Vec::new();
     let mut unit_start = request.start;

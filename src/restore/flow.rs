@@ -4,12 +4,13 @@
 //! a budget. What becomes of a blob is the `Work`'s business: one is made for each worker.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::RestoreOptions;
 use super::fetch::{self, Budget, Unit};
-use super::open::{Opening, group_bytes};
+use super::open::Opening;
 use super::plan::{Packs, Use};
 use super::run::{Run, Trouble};
 use crate::backend::DISK_CONNECTIONS_MAX;
@@ -18,11 +19,11 @@ use crate::repository::Repository;
 use crate::repository::index::Index;
 
 /// Data in flight from a disk, in bytes, and its requests.
-const DISK_BYTES: (u64, u64) = (16 << 20, 2 << 20);
+const DISK_BYTES: (u64, u64) = (10 << 20, 2 << 20);
 /// The same of an object store; a pack of restic's default size is one request.
 const OBJECTS_BYTES: (u64, u64) = (64 << 20, 20 << 20);
-/// What a worker's buffers take when chunks are large, in bytes.
-const WORKER_BYTES: u64 = 16 << 20;
+/// So long a worker waits for what it could hash beside what it holds.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// What a worker does.
 pub(super) trait Work {
@@ -48,11 +49,7 @@ impl Flow<'_> {
     pub(super) fn run<W: Work>(&self, uses: &[Use], work: impl Fn() -> W + Sync) {
         let (run, options) = (self.run, self.options);
         let (in_flight, request_bytes) = match options.connections {
-            ..=DISK_CONNECTIONS_MAX => {
-                // A worker opens a group while the next one is read, and there are two workers at least.
-                let group = group_bytes() as u64;
-                (DISK_BYTES.0.max(4 * group), DISK_BYTES.1.max(group))
-            }
+            ..=DISK_CONNECTIONS_MAX => DISK_BYTES,
             _ => OBJECTS_BYTES,
         };
         let in_flight = in_flight.min(options.memory_bytes / 3).max(8 << 20);
@@ -76,7 +73,7 @@ impl Flow<'_> {
             drop(sender);
             let mut threads: Vec<_> =
                 fetchers.into_iter().map(|sender| scope.spawn(|| fetch(sender))).collect();
-            threads.extend((0..self.workers()).map(|_| scope.spawn(work)));
+            threads.extend((0..options.workers()).map(|_| scope.spawn(work)));
             for thread in threads {
                 // The guard has told of a panic.
                 drop(thread.join());
@@ -84,27 +81,27 @@ impl Flow<'_> {
         });
     }
 
-    /// Threads that open: as many as were asked for, and have memory for their buffers.
-    fn workers(&self) -> usize {
-        let most = usize::try_from(self.options.memory_bytes / 4 / WORKER_BYTES).unwrap_or(usize::MAX);
-        self.options.threads.clamp(1, most.max(1))
-    }
-
     fn work(&self, uses: &[Use], units: &Receiver<Unit>, mut work: impl Work) {
-        let mut opening = match Opening::new(self.repository, self.index) {
+        let mut opening = match Opening::new(self.run, self.repository, self.index, uses) {
             Ok(opening) => opening,
             Err(error) => return self.run.end(error),
         };
         work.begin();
-        for mut unit in units {
+        loop {
+            let arrived = units.recv_timeout(PATIENCE).or_else(|_| {
+                // Whoever fetches may wait for what is held here.
+                opening.finish(&mut |uses, plain| work.blob(uses, plain));
+                units.recv()
+            });
+            let Ok(unit) = arrived else { return };
+            // When the run is over, what is left is taken and dropped, so that nobody waits for room.
             if self.run.is_over() {
-                // What is left is taken and dropped, so that nobody waits for room.
                 continue;
             }
             if let Some(first) = uses.get(unit.uses.start) {
                 work.unit(first);
             }
-            opening.open(self.run, &mut unit, uses, |uses, plain| work.blob(uses, plain));
+            opening.open(unit, &mut |uses, plain| work.blob(uses, plain));
         }
     }
 }

@@ -107,6 +107,17 @@ pub struct RestoreOptions {
     pub dry_run: bool,
 }
 
+/// What a worker takes that opens or compares, when chunks are large, in bytes.
+const WORKER_BYTES: u64 = 16 << 20;
+
+impl RestoreOptions {
+    /// Threads that open or compare: as many as were asked for, and have memory for their buffers.
+    fn workers(&self) -> usize {
+        let most = usize::try_from(self.memory_bytes / 4 / WORKER_BYTES).unwrap_or(usize::MAX);
+        self.threads.clamp(1, most.max(1))
+    }
+}
+
 /// Restores `snapshot`. Items that fail are told to `monitor`, the rest goes on, and the result is an error of
 /// the kind of their cause; `stop` ends it with `Interrupted`. What was written is used by the next run.
 pub fn restore(
@@ -199,7 +210,7 @@ impl<'a> Stages<'a> {
     fn carry_out(&self, scan: &Scan<'_>, mut batch: Batch, setter: &Setter<'_>) -> Result<()> {
         let (run, options) = (self.run, self.options);
         if let Some(root) = self.root {
-            let matching = compare::matching(run, root, &scan.dirs, &batch, options.threads);
+            let matching = compare::matching(run, root, &scan.dirs, &batch, options.workers());
             run.check()?;
             self.drop_what_stands(&mut batch, &matching);
         } else {

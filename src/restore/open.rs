@@ -1,127 +1,154 @@
 //! Opens fetched blobs: MAC, decompression, hash. No byte goes on that does not have the hash of its id.
 //!
-//! Blobs are opened in groups and hashed together, which fills the lanes of a wide CPU; where there are none a group
-//! stays small enough for the CPU's cache. A blob that does not open is read again, alone, from every pack that an
-//! index names for it: a bad transfer or one bad copy of two is not the end of a file.
+//! What was opened is hashed side by side with what comes after it, which fills the lanes of a wide CPU. A blob that
+//! does not open is read again, alone, from every pack that an index names for it: a bad transfer or one bad copy of
+//! two is not the end of a file.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::fetch::Unit;
+use bytes::BytesMut;
+
+use super::fetch::{Share, Unit};
 use super::plan::Use;
 use super::run::{Run, Trouble};
 use crate::backend::FileType;
 use crate::error::Result;
-use crate::repository::blob::{BlobType, InPlace, Opener, Plain, TOGETHER_BYTES};
+use crate::repository::blob::{BlobType, Opener};
+use crate::repository::compression::{Compression, Zstd};
+use crate::repository::crypto::NONCE_BYTES;
+use crate::repository::hash_pool::{HashPool, Spare};
 use crate::repository::index::Index;
 use crate::repository::{Id, Repository, as_damage, damaged_blob, missing_blob};
 
-/// Blobs that are opened before they are hashed and written.
-const GROUP_BLOBS: usize = 64;
+/// Who is handed a blob with all its uses, or why there is none.
+type Write<'w> = &'w mut dyn FnMut(&[Use], std::result::Result<&[u8], &Trouble>);
 
-/// Their plaintext, but for a single blob that is longer, in bytes.
-pub(super) fn group_bytes() -> usize {
-    if Id::at_once() > 1 { TOGETHER_BYTES } else { 1 << 20 }
-}
-
-/// A worker's contexts and buffers, kept from blob to blob.
+/// A worker's contexts, and what it opened and did not hash yet.
 pub(super) struct Opening<'a> {
+    run: &'a Run<'a>,
     repository: &'a Repository,
     index: &'a Index,
-    opener: InPlace,
+    uses: &'a [Use],
+    zstd: Zstd,
     alone: Opener,
-    opened: Vec<Opened>,
+    pool: HashPool<Opened>,
+    spare: Spare,
 }
 
-/// Where a blob's plaintext lies.
-#[derive(Clone)]
-enum Opened {
-    /// It does not open.
-    Bad,
-    /// At this place of the unit, where its sealed bytes lay.
-    InPlace(Range<usize>),
-    /// At this place of the worker's buffer.
-    Unpacked(Range<usize>),
+/// A blob that opens.
+struct Opened {
+    /// Places in the uses.
+    uses: Range<usize>,
+    plain: Plain,
+}
+
+enum Plain {
+    /// Behind the nonce, where its sealed bytes lay.
+    InPlace {
+        sealed: BytesMut,
+        bytes: usize,
+        _share: Option<Arc<Share>>,
+    },
+    Unpacked(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Opened {
+    fn as_ref(&self) -> &[u8] {
+        match &self.plain {
+            Plain::InPlace { sealed, bytes, .. } => {
+                sealed.get(NONCE_BYTES..NONCE_BYTES + bytes).unwrap_or_default()
+            }
+            Plain::Unpacked(plain) => plain,
+        }
+    }
 }
 
 impl<'a> Opening<'a> {
-    pub(super) fn new(repository: &'a Repository, index: &'a Index) -> Result<Self> {
+    /// Of blobs of `uses`, which are sorted by pack and offset.
+    pub(super) fn new(
+        run: &'a Run<'a>,
+        repository: &'a Repository,
+        index: &'a Index,
+        uses: &'a [Use],
+    ) -> Result<Self> {
+        let (zstd, alone) = (Zstd::new(Compression::Auto)?, repository.opener()?);
         Ok(Self {
+            run,
             repository,
             index,
-            opener: InPlace::new(repository.cipher().clone())?,
-            alone: repository.opener()?,
-            opened: Vec::new(),
+            uses,
+            zstd,
+            alone,
+            pool: HashPool::default(),
+            spare: Spare::default(),
         })
     }
 
-    /// Hands every blob of a unit to `write`, with all its uses: its plaintext, or why there is none.
-    pub(super) fn open(
-        &mut self,
-        run: &Run<'_>,
-        unit: &mut Unit,
-        uses: &[Use],
-        mut write: impl FnMut(&[Use], std::result::Result<&[u8], &Trouble>),
-    ) {
-        let mut rest = uses.get(unit.uses.clone()).unwrap_or_default();
-        while !rest.is_empty() && !run.is_over() {
-            let (group, after) = group(rest);
-            if let Err(wrong) = self.open_group(unit, &group) {
-                return run.end(wrong);
+    /// Takes in every blob of a unit, and hands those that are done to `write`.
+    pub(super) fn open(&mut self, mut unit: Unit, write: Write<'_>) {
+        let mut next = unit.uses.start;
+        while next < unit.uses.end && !self.run.is_over() {
+            let rest = self.uses.get(next..unit.uses.end).unwrap_or_default();
+            let Some(blob) = rest.first() else { return };
+            let uses = next..next + rest.iter().take_while(|other| other.offset == blob.offset).count();
+            next = uses.end;
+            if let Some(plain) = self.open_one(&mut unit, blob) {
+                let done = self.pool.push(Opened { uses, plain });
+                self.write(done, write);
+            } else {
+                self.write_alone(&uses, write);
             }
-            for (place, blob_uses) in group.iter().enumerate() {
-                let Some(blob) = blob_uses.first() else { continue };
-                if run.is_over() {
-                    return;
-                }
-                match self.plain(unit, place) {
-                    Some(plain) => write(blob_uses, Ok(plain)),
-                    None => match self.read_alone(run, blob) {
-                        Ok(plain) => write(blob_uses, Ok(&plain)),
-                        Err(trouble) => write(blob_uses, Err(&trouble)),
-                    },
-                }
-            }
-            rest = after;
         }
     }
 
-    fn open_group(&mut self, unit: &mut Unit, group: &[&[Use]]) -> Result<()> {
-        self.opened.clear();
-        self.opener.clear(group_bytes());
-        for uses in group {
-            let opened = uses.first().and_then(|blob| self.open_one(unit, blob));
-            self.opened.push(opened.unwrap_or(Opened::Bad));
-        }
-        let messages: Vec<&[u8]> =
-            (0..group.len()).map(|place| self.plain(unit, place).unwrap_or_default()).collect();
-        let ids = Id::of_many(&messages)?;
-        for ((uses, opened), actual) in group.iter().zip(&mut self.opened).zip(&ids) {
-            if uses.first().is_none_or(|blob| blob.id != *actual) {
-                *opened = Opened::Bad;
-            }
-        }
-        Ok(())
+    /// Hands what is left to `write`.
+    pub(super) fn finish(&mut self, write: Write<'_>) {
+        let done = self.pool.finish();
+        self.write(done, write);
     }
 
-    fn open_one(&mut self, unit: &mut Unit, blob: &Use) -> Option<Opened> {
-        let (from, sealed) = unit.sealed(blob)?;
-        Some(match self.opener.open(sealed, blob.plain_length()).ok()? {
-            Plain::InPlace(range) => Opened::InPlace(from + range.start..from + range.end),
-            Plain::Unpacked(range) => Opened::Unpacked(range),
+    fn open_one(&mut self, unit: &mut Unit, blob: &Use) -> Option<Plain> {
+        let (mut sealed, share) = unit.take(blob)?;
+        let opened = self.repository.cipher().open_in_place(&mut sealed).ok()?;
+        Some(match blob.plain_length() {
+            Some(length) => {
+                let mut plain = self.spare.take(length as usize);
+                self.zstd.decompress_into(opened, length as usize, &mut plain).ok()?;
+                Plain::Unpacked(plain)
+            }
+            None => Plain::InPlace { bytes: opened.len(), sealed, _share: share },
         })
     }
 
-    /// The plaintext of a blob of the group.
-    fn plain<'p>(&'p self, unit: &'p Unit, place: usize) -> Option<&'p [u8]> {
-        match self.opened.get(place)? {
-            Opened::Bad => None,
-            Opened::InPlace(range) => Some(unit.at(range.clone())),
-            Opened::Unpacked(range) => Some(self.opener.plains().at(range.clone())),
+    fn write(&mut self, done: Vec<(Opened, Id)>, write: Write<'_>) {
+        for (opened, id) in done {
+            if self.run.is_over() {
+                return;
+            }
+            match self.uses.get(opened.uses.clone()) {
+                Some(uses) if uses.first().is_some_and(|blob| blob.id == id) => {
+                    write(uses, Ok(opened.as_ref()));
+                }
+                _ => self.write_alone(&opened.uses, write),
+            }
+            if let Plain::Unpacked(buffer) = opened.plain {
+                self.spare.keep(buffer);
+            }
+        }
+    }
+
+    /// Hands a blob that is read on its own to `write`.
+    fn write_alone(&mut self, uses: &Range<usize>, write: Write<'_>) {
+        let Some(uses @ [blob, ..]) = self.uses.get(uses.clone()) else { return };
+        match self.read_alone(blob) {
+            Ok(plain) => write(uses, Ok(&plain)),
+            Err(trouble) => write(uses, Err(&trouble)),
         }
     }
 
     /// Reads a blob on its own, from every place that is known for it.
-    fn read_alone(&mut self, run: &Run<'_>, blob: &Use) -> std::result::Result<Vec<u8>, Trouble> {
+    fn read_alone(&mut self, blob: &Use) -> std::result::Result<Vec<u8>, Trouble> {
         let mut failure = missing_blob(BlobType::Data, &blob.id);
         for location in self.index.locations(BlobType::Data, &blob.id) {
             let (pack, extent) = (location.pack, location.extent);
@@ -135,37 +162,17 @@ impl<'a> Opening<'a> {
             match opened {
                 Ok(()) => {
                     let id = blob.id.short();
-                    run.monitor.warn(&format!(
+                    self.run.monitor.warn(&format!(
                         "blob {id} was damaged when it was read first; its second reading is right"
                     ));
                     return Ok(plain);
                 }
                 Err(error) => failure = error,
             }
-            if run.is_over() {
+            if self.run.is_over() {
                 break;
             }
         }
         Err(failure.into())
     }
-}
-
-/// The first blobs of `uses` that are opened together, each with its uses, and the rest.
-fn group(uses: &[Use]) -> (Vec<&[Use]>, &[Use]) {
-    let mut group = Vec::new();
-    let mut bytes = 0;
-    let mut rest = uses;
-    while let Some(blob) = rest.first() {
-        let blob_bytes = blob.plain_bytes();
-        let fits = group.len() < GROUP_BLOBS && bytes + blob_bytes <= group_bytes() as u64;
-        if !group.is_empty() && !fits {
-            break;
-        }
-        let same = rest.iter().take_while(|other| other.offset == blob.offset).count();
-        let (all, after) = rest.split_at_checked(same).unwrap_or((rest, &[]));
-        group.push(all);
-        rest = after;
-        bytes += blob_bytes;
-    }
-    (group, rest)
 }

@@ -63,7 +63,7 @@ pub struct Streamed {
 
 /// Entries that are planned at once, in bytes: nothing waits for the whole plan, and what lies close together is
 /// stored close together.
-const BATCH_BYTES_MAX: u64 = 12 << 20;
+const BATCH_BYTES_MAX: u64 = 8 << 20;
 
 /// Reads `snapshot`, all of it or a sample.
 pub fn stream(
@@ -89,15 +89,15 @@ pub fn stream(
     loop {
         found.count(&batch);
         chosen.cut(&mut batch, &scan);
-        read(&run, repository, index, &options, &scan, &batch, &bytes_read);
+        read(&run, repository, index, &options, &scan, &mut batch, &bytes_read);
         run.check()?;
         match scan.next_batch(batch_bytes_max)? {
             Some(next) => batch = next,
             None => break,
         }
     }
-    if let Some(batch) = chosen.at_least_one() {
-        read(&run, repository, index, &options, &scan, &batch, &bytes_read);
+    if let Some(mut batch) = chosen.at_least_one() {
+        read(&run, repository, index, &options, &scan, &mut batch, &bytes_read);
         run.check()?;
     }
     found.entries = monitor.progress().files_total.value();
@@ -210,15 +210,15 @@ fn read(
     index: &Index,
     options: &RestoreOptions,
     scan: &Scan<'_>,
-    batch: &Batch,
+    batch: &mut Batch,
     bytes_read: &Count,
 ) {
-    let mut uses = batch.uses.clone();
-    uses.sort_unstable_by_key(|blob| (blob.pack, blob.offset, blob.entry, blob.position));
+    batch.uses.sort_unstable_by_key(|blob| (blob.pack, blob.offset, blob.entry, blob.position));
     let packs: &Packs = &scan.packs;
     let told = std::sync::Mutex::new(std::collections::HashSet::new());
     let flow = Flow { run, repository, index, packs, options };
-    flow.run(&uses, || Reading { run, scan, batch, bytes_read, told: &told });
+    let batch = &*batch;
+    flow.run(&batch.uses, || Reading { run, scan, batch, bytes_read, told: &told });
 }
 
 /// A worker that only counts: what was handed to it is right.

@@ -3,13 +3,10 @@
 
 use std::cmp::Reverse;
 
-use super::Digest;
+use super::{Digest, INITIAL, Progress, State};
 
 /// What SHA-256 takes in one step.
 pub(super) type Block = [u8; 64];
-
-/// The words of the state of a message.
-pub(super) type State = [u32; 8];
 
 /// The words of the states of `N` messages: the first word of each, the second of each …
 pub(super) type States<const N: usize> = [[u32; N]; 8];
@@ -20,23 +17,20 @@ pub(super) trait Advance<const N: usize>: Copy {
     fn advance(self, states: &mut States<N>, blocks: [&[Block]; N]);
 }
 
-/// The state before the first block (FIPS 180-4, 5.3.3).
-pub(super) const INITIAL: State =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
-
 /// Messages that wait for a lane.
 pub(super) type Arrived<'w, 'm> = &'w mut dyn Iterator<Item = Lane<'m>>;
 
-/// Who is told the last state of the message of a number.
-pub(super) type Done<'a> = &'a mut dyn FnMut(usize, State);
+/// Who is told the state of the message of a number, and how many blocks are left of it: none but of those that may
+/// be left.
+pub(super) type Done<'a> = &'a mut dyn FnMut(usize, State, usize);
 
 /// A CPU with lanes of one width or of several.
 pub(super) trait Wide: Copy {
     /// What its steps cost.
     const COST: Cost;
 
-    /// Hashes all that wait.
-    fn hash(self, waiting: Arrived<'_, '_>, done: Done<'_>);
+    /// Hashes all that wait, and may stop when so few are left that are not done.
+    fn hash(self, waiting: Arrived<'_, '_>, left: usize, done: Done<'_>);
 }
 
 /// How long a step by one block takes, in hundredths of what the plain way takes for a block of one message.
@@ -67,7 +61,39 @@ pub(super) fn digest_many<W: Wide>(cpu: W, messages: &[&[u8]], digests: &mut [Di
     let mut waiting = together.iter().zip(&tails).filter_map(|(number, tail)| {
         Lane::new(*number, INITIAL, [message(*number).as_chunks().0, tail.blocks()])
     });
-    cpu.hash(&mut waiting, &mut |number, state| set(number, digest_of(state)));
+    cpu.hash(&mut waiting, 0, &mut |number, state, _| set(number, digest_of(state)));
+}
+
+/// Moves messages on until so few are left that are not done; the hashes of those that are.
+pub(super) fn digest_most<W: Wide>(
+    cpu: W,
+    messages: &[&[u8]],
+    progress: &mut [Progress],
+    left: usize,
+) -> Vec<Option<Digest>> {
+    let tails: Vec<Tail> = messages.iter().map(|message| Tail::of(message)).collect();
+    let mut lanes: Vec<Lane<'_>> = Vec::with_capacity(messages.len());
+    for (number, ((message, tail), progress)) in messages.iter().zip(&tails).zip(&*progress).enumerate() {
+        let (body, tail) = (message.as_chunks().0, tail.blocks());
+        let of_body = progress.blocks.min(body.len());
+        let parts =
+            [body.get(of_body..), tail.get(progress.blocks - of_body..)].map(Option::unwrap_or_default);
+        lanes.extend(Lane::new(number, progress.state, parts));
+    }
+    lanes.sort_unstable_by_key(|lane| Reverse(lane.blocks_left()));
+    let mut digests = vec![None; messages.len()];
+    let blocks: Vec<usize> =
+        messages.iter().zip(&tails).map(|(message, tail)| message.len() / 64 + tail.count).collect();
+    cpu.hash(&mut lanes.into_iter(), left, &mut |number, state, left| {
+        if left == 0 {
+            digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = Some(digest_of(state)));
+        } else {
+            for (progress, all) in progress.iter_mut().zip(&blocks).skip(number).take(1) {
+                *progress = Progress { state, blocks: all - left };
+            }
+        }
+    });
+    digests
 }
 
 /// A message that arrives in parts.
@@ -133,7 +159,7 @@ pub(super) fn grow<W: Wide>(
         Lane::new(number, INITIAL, [other.as_chunks().0, tail.blocks()])
     });
     let mut digests = vec![Digest::default(); tails.len()];
-    cpu.hash(&mut growing.chain(others), &mut |number, state| match number.checked_sub(states.len()) {
+    cpu.hash(&mut growing.chain(others), 0, &mut |number, state, _| match number.checked_sub(states.len()) {
         None => messages.iter_mut().skip(number).take(1).for_each(|message| message.state = state),
         Some(other) => digests.iter_mut().skip(other).take(1).for_each(|digest| *digest = digest_of(state)),
     });
@@ -148,7 +174,7 @@ pub(super) fn finish<W: Wide>(cpu: W, messages: &[Growing]) -> Vec<Digest> {
         .iter()
         .enumerate()
         .filter_map(|(number, (state, tail))| Lane::new(number, *state, [tail.blocks(), &[]]));
-    cpu.hash(&mut waiting, &mut |number, state| {
+    cpu.hash(&mut waiting, 0, &mut |number, state, _| {
         digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = digest_of(state));
     });
     digests
@@ -169,6 +195,8 @@ impl<const N: usize> Default for Race<'_, N> {
 impl<'a, const N: usize> Race<'a, N> {
     /// Goes on until nobody waits and no more than `few` messages are on their way.
     pub(super) fn run(&mut self, cpu: impl Advance<N>, waiting: Arrived<'_, 'a>, few: usize, done: Done<'_>) {
+        // With all lanes busy, others may wait.
+        let few = few.min(N - 1);
         loop {
             for (place, slot) in self.lanes.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
                 let Some(lane) = waiting.next() else { break };
@@ -190,9 +218,18 @@ impl<'a, const N: usize> Race<'a, N> {
                 if let Some(lane) = slot
                     && lane.is_done_after(steps)
                 {
-                    done(lane.number, state_of(&self.states, place));
+                    done(lane.number, state_of(&self.states, place), 0);
                     *slot = None;
                 }
+            }
+        }
+    }
+
+    /// Leaves those that are on their way as far as they are.
+    pub(super) fn leave(self, done: Done<'_>) {
+        for (place, lane) in self.lanes.iter().enumerate() {
+            if let Some(lane) = lane {
+                done(lane.number, state_of(&self.states, place), lane.blocks_left());
             }
         }
     }
@@ -276,6 +313,10 @@ impl<'a> Lane<'a> {
     fn new(number: usize, start: State, [blocks, tail]: [&'a [Block]; 2]) -> Option<Self> {
         let mut lane = Self { number, start, blocks, tail };
         (!lane.is_done_after(0)).then_some(lane)
+    }
+
+    fn blocks_left(&self) -> usize {
+        self.blocks.len() + self.tail.len()
     }
 
     /// Goes on by so many blocks; whether they were the last.

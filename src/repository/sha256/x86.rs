@@ -160,8 +160,10 @@ impl Avx2 {
 impl Wide for Avx2 {
     const COST: Cost = Cost { lanes: 8, few: 225, all: 225 };
 
-    fn hash(self, waiting: Arrived<'_, '_>, done: Done<'_>) {
-        Race::<8>::default().run(self, waiting, 0, done);
+    fn hash(self, waiting: Arrived<'_, '_>, left: usize, done: Done<'_>) {
+        let mut eight = Race::<8>::default();
+        eight.run(self, waiting, left, done);
+        eight.leave(done);
     }
 }
 
@@ -185,12 +187,20 @@ impl Avx512 {
 impl Wide for Avx512 {
     const COST: Cost = Cost { lanes: 16, few: 125, all: 220 };
 
-    fn hash(self, waiting: Arrived<'_, '_>, done: Done<'_>) {
+    fn hash(self, waiting: Arrived<'_, '_>, left: usize, done: Done<'_>) {
         let (mut sixteen, none) = (Race::<16>::default(), &mut std::iter::empty());
-        sixteen.run(self, waiting, 8, done);
+        sixteen.run(self, waiting, left.max(8), done);
+        if left > 8 {
+            return sixteen.leave(done);
+        }
         let mut eight: Race<'_, 8> = sixteen.narrowed();
-        eight.run(self, none, 4, done);
-        eight.narrowed::<4>().run(self, none, 0, done);
+        eight.run(self, none, left.max(4), done);
+        if left > 4 {
+            return eight.leave(done);
+        }
+        let mut four: Race<'_, 4> = eight.narrowed();
+        four.run(self, none, left, done);
+        four.leave(done);
     }
 }
 

@@ -1,0 +1,171 @@
+//! Messages that are hashed side by side: those that are done leave, and others take their place.
+//!
+//! A batch of long messages would end with the longest one alone, and most lanes of a wide CPU idle. Here it goes on
+//! beside those that come next. Where the CPU has no lanes, a message is hashed when it comes.
+
+use super::Id;
+use super::sha256::{self, Progress};
+
+/// With so many bytes the lanes are filled by chunks of files.
+const FULL_BYTES: usize = 12 << 20;
+/// How many they are: short ones fill the lanes as well.
+const MESSAGES: usize = 64;
+
+/// What a pool holds at most, but for a message that is longer, in bytes.
+#[must_use]
+pub fn bytes_max() -> usize {
+    if Id::at_once() > 1 { FULL_BYTES } else { 0 }
+}
+
+/// Messages on their way.
+#[derive(Debug)]
+pub struct HashPool<M> {
+    messages: Vec<M>,
+    progress: Vec<Progress>,
+    bytes: usize,
+}
+
+impl<M> Default for HashPool<M> {
+    fn default() -> Self {
+        Self { messages: Vec::new(), progress: Vec::new(), bytes: 0 }
+    }
+}
+
+impl<M: AsRef<[u8]>> HashPool<M> {
+    /// Takes a message in. Returns those that are done, with their ids: whoever finds that one is not what it should
+    /// be computes it again by `Id::of`.
+    #[must_use]
+    pub fn push(&mut self, message: M) -> Vec<(M, Id)> {
+        self.bytes += message.as_ref().len();
+        self.messages.push(message);
+        self.progress.push(Progress::default());
+        if self.bytes < bytes_max() && self.messages.len() < MESSAGES {
+            return Vec::new();
+        }
+        self.advance((Id::at_once() / 2).min(self.messages.len() - 1))
+    }
+
+    /// All that it holds.
+    #[must_use]
+    pub fn finish(&mut self) -> Vec<(M, Id)> {
+        self.advance(0)
+    }
+
+    /// Goes on until no more than `left` are not done, or fewer if they are too long to be kept.
+    fn advance(&mut self, left: usize) -> Vec<(M, Id)> {
+        let mut done = Vec::new();
+        for left in std::iter::successors(Some(left), |left| left.checked_div(2)) {
+            self.take_done(left, &mut done);
+            if left == 0 || self.bytes < bytes_max() {
+                break;
+            }
+        }
+        done
+    }
+
+    fn take_done(&mut self, left: usize, done: &mut Vec<(M, Id)>) {
+        let plains: Vec<&[u8]> = self.messages.iter().map(AsRef::as_ref).collect();
+        let digests = sha256::digest_most(&plains, &mut self.progress, left);
+        let messages = std::mem::take(&mut self.messages);
+        let progress = std::mem::take(&mut self.progress);
+        for ((message, progress), digest) in messages.into_iter().zip(progress).zip(digests) {
+            if let Some(digest) = digest {
+                self.bytes -= message.as_ref().len();
+                done.push((message, Id(digest)));
+            } else {
+                self.messages.push(message);
+                self.progress.push(progress);
+            }
+        }
+    }
+}
+
+/// Buffers of messages that are done, for those to come.
+#[derive(Debug, Default)]
+pub struct Spare {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// What is kept of them, in bytes, and how short they may be: the allocator has short ones at hand.
+const SPARE_BYTES: usize = 2 << 20;
+const SPARE_BYTES_MIN: usize = 256 << 10;
+
+impl Spare {
+    /// A buffer with room for so many bytes, and not for more than twice as many, with whatever lies in it; one without
+    /// room if there is none.
+    #[must_use]
+    pub fn take(&mut self, bytes: usize) -> Vec<u8> {
+        let fits = |buffer: &Vec<u8>| (bytes..=2 * bytes).contains(&buffer.capacity());
+        let Some(place) = self.buffers.iter().position(fits) else { return Vec::new() };
+        let buffer = self.buffers.swap_remove(place);
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+
+    /// Takes a buffer back.
+    pub fn keep(&mut self, buffer: Vec<u8>) {
+        let bytes = buffer.capacity();
+        if bytes >= SPARE_BYTES_MIN && self.bytes + bytes <= SPARE_BYTES {
+            self.bytes += bytes;
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::random::{Random, SystemRandom};
+
+    #[test]
+    fn every_message_comes_out_once_with_its_id_and_no_more_than_a_pool_full_stays() {
+        let mut noise = vec![0; 9 << 20];
+        SystemRandom.fill(&mut noise).unwrap();
+        let messages: Vec<&[u8]> = (0..300_usize)
+            .map(|number| match number / 50 {
+                0 => &noise[..number],
+                1 => &noise[number..number * 500],
+                2 => &noise[number * 20_000..(number + 1) * 20_000],
+                3 => &noise[number % 3..(1 + number % 8) << 20],
+                4 => &noise[..8 << 20],
+                _ => &noise[number..number + 1000 * (number % 60)],
+            })
+            .collect();
+        let mut pool = HashPool::default();
+        let mut done = Vec::new();
+        for message in &messages {
+            done.extend(pool.push(*message));
+            let held: usize = pool.messages.iter().map(|message| message.len()).sum();
+            assert_eq!(held, pool.bytes);
+            assert!(held == 0 || (held < bytes_max() && pool.messages.len() < MESSAGES), "{held}");
+        }
+        done.extend(pool.finish());
+        assert!(pool.messages.is_empty() && pool.bytes == 0);
+        assert!(done.iter().all(|(message, id)| *id == Id::of(message)));
+        let place = |message: &[u8]| (message.as_ptr() as usize, message.len());
+        let mut expected: Vec<_> = messages.iter().map(|message| place(message)).collect();
+        let mut actual: Vec<_> = done.iter().map(|(message, _)| place(message)).collect();
+        expected.sort_unstable();
+        actual.sort_unstable();
+        assert_eq!(actual, expected);
+    }
+
+    #[test]
+    fn buffers_come_back_where_they_fit_and_few_are_kept() {
+        let mut spare = Spare::default();
+        spare.keep(Vec::with_capacity(SPARE_BYTES_MIN - 1));
+        for _ in 0..9 {
+            spare.keep(Vec::with_capacity(SPARE_BYTES / 4));
+        }
+        assert_eq!((spare.buffers.len(), spare.bytes), (4, SPARE_BYTES));
+        for (bytes, left) in
+            [(SPARE_BYTES / 4 + 1, 4), (SPARE_BYTES / 8 - 1, 4), (SPARE_BYTES / 8, 3), (SPARE_BYTES / 4, 2)]
+        {
+            let fits = spare.buffers.len() > left;
+            assert_eq!(spare.take(bytes).capacity() >= bytes, fits);
+            assert_eq!((spare.buffers.len(), spare.bytes), (left, left * SPARE_BYTES / 4), "{bytes}");
+        }
+    }
+}
