@@ -2,7 +2,7 @@
 //! in version 2 is compressed on the way, as restic does.
 //!
 //! ```text
-//! pack ─ ranges of needed blobs ─ tail of an open pack: copy, open, hash ─ full: upload ─ index
+//! pack ─ ranges of needed blobs ─ open, hash together ─ copy to an open pack, compare ─ full: upload ─ index
 //! ```
 //! A worker takes a pack at a time, reads it, fills a pack of its own and uploads that, so what is in memory
 //! is bounded by the number of workers; trees come first and data when they are done, as a worker must not
@@ -19,7 +19,7 @@ use super::plan::Plan;
 use super::{Context, Options};
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::blob::{BlobType, Opener, SealedLength, Sealer};
+use crate::repository::blob::{BlobType, InPlace, Opener, Plain, SealedLength, Sealer, shrink};
 use crate::repository::compression::Compression;
 use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{ByPack, IndexEntry, IndexPack};
@@ -32,6 +32,8 @@ const GAP_BYTES: u64 = 128 << 10;
 const RANGE_BYTES: u64 = 4 << 20;
 /// Room for the header of a pack of usual blobs; the buffer of another grows.
 const HEADER_ROOM_BYTES: usize = 256 << 10;
+/// Plaintext that is hashed together, in bytes; a longer blob is opened on its own.
+const TOGETHER_BYTES: usize = 4 << 20;
 /// Contexts of a worker.
 const CONTEXT_BYTES: u64 = 4 << 20;
 /// What the program takes besides: code, stacks, the new index on its way.
@@ -41,6 +43,15 @@ const UNINDEXED_BLOBS_MAX: usize = 50_000;
 const UNINDEXED_FOR: Duration = Duration::from_mins(5);
 
 type Builder = PackBuilder<Vec<u8>>;
+
+/// A worker's contexts.
+struct Tools {
+    many: InPlace,
+    /// Copies of raw blobs that `many` opens.
+    copies: Vec<u8>,
+    opener: Opener,
+    sealer: Sealer,
+}
 
 /// What was written.
 #[derive(Default)]
@@ -107,13 +118,13 @@ pub(super) fn repack(
     let state = || {
         let sealer = context.repository.sealer()?;
         let sealer = if options.uncompressed { sealer.compressing_all() } else { sealer };
-        Ok((context.repository.opener()?, sealer))
+        let (many, opener) =
+            (InPlace::new(context.repository.cipher().clone())?, context.repository.opener()?);
+        Ok(Tools { many, copies: Vec::new(), opener, sealer })
     };
     let kinds = [(BlobType::Tree, &work.trees), (BlobType::Data, &work.data)];
     let done = kinds.iter().try_for_each(|(kind, packs)| {
-        in_parallel_with(packs, workers, state, |(opener, sealer), pack| {
-            repack.one(*pack, *kind, opener, sealer)
-        })?;
+        in_parallel_with(packs, workers, state, |tools, pack| repack.one(*pack, *kind, tools))?;
         repack.upload_rest()
     });
     if done.is_err() && context.lock.check().is_ok() {
@@ -154,12 +165,12 @@ impl Work {
         work
     }
 
-    /// What a worker takes: the pack that it fills, a range, a blob opened and unpacked, and both once more
-    /// where it is compressed.
+    /// What a worker takes: the pack that it fills, a range, what is hashed together (raw and unpacked), a blob opened and unpacked, and
+    /// both once more where it is compressed.
     fn worker_bytes(&self, buffer_bytes: usize) -> u64 {
         let longest = self.longest_bytes as u64;
         let scratch = if self.has_raw { 4 } else { 2 } * longest;
-        buffer_bytes as u64 + RANGE_BYTES.max(longest) + scratch + CONTEXT_BYTES
+        buffer_bytes as u64 + RANGE_BYTES.max(longest) + scratch + 2 * TOGETHER_BYTES as u64 + CONTEXT_BYTES
     }
 }
 
@@ -184,7 +195,7 @@ fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, each: u64) -> Result<usi
 }
 
 impl Repack<'_> {
-    fn one(&self, pack: u32, kind: BlobType, opener: &mut Opener, sealer: &mut Sealer) -> Result<()> {
+    fn one(&self, pack: u32, kind: BlobType, tools: &mut Tools) -> Result<()> {
         let id = self.by_pack.index().pack(pack).unwrap_or_default();
         let entries: Vec<IndexEntry> = self
             .by_pack
@@ -200,17 +211,56 @@ impl Repack<'_> {
             let read =
                 self.context.repository.backend().read_range(FileType::Pack, &id.hex(), range.start, length);
             let bytes = read.map_err(Error::from).map_err(as_damage);
-            for entry in entries {
+            let sealed = |entry: &IndexEntry| {
                 let from = (u64::from(entry.extent.offset) - range.start) as usize;
-                let sealed = bytes.as_ref().map_err(Clone::clone).and_then(|bytes| {
-                    let sealed = bytes.get(from..from + entry.extent.length as usize);
-                    sealed.ok_or_else(|| missing_blob(entry.kind, &entry.id))
-                });
-                self.copy(entry, sealed, opener, sealer)?;
+                let bytes = bytes.as_ref().map_err(Clone::clone)?;
+                let sealed = bytes.get(from..from + entry.extent.length as usize);
+                sealed.ok_or_else(|| missing_blob(entry.kind, &entry.id))
+            };
+            for group in groups(entries) {
+                let blobs: Vec<_> = group.iter().map(|entry| (entry, sealed(entry))).collect();
+                let proven = self.prove(kind, &blobs, tools);
+                for ((entry, sealed), is_proven) in blobs.into_iter().zip(proven) {
+                    self.copy(entry, sealed, is_proven, tools)?;
+                }
             }
         }
         self.context.monitor.progress().files_done.add(1);
         Ok(())
+    }
+
+    /// Which blobs have the hash of their id, of those that are copied as they are. What the open pack took before is
+    /// hashed beside them.
+    fn prove(&self, kind: BlobType, blobs: &[(&IndexEntry, Result<&[u8]>)], tools: &mut Tools) -> Vec<bool> {
+        let Tools { many, copies, .. } = tools;
+        many.clear(TOGETHER_BYTES);
+        shrink(copies);
+        let mut open = |entry: &IndexEntry, sealed: &[u8]| {
+            if entry.extent.plain_length.is_none() && self.compresses(kind) {
+                return None;
+            }
+            let start = copies.len();
+            copies.extend_from_slice(sealed);
+            Some(match many.open(copies.get_mut(start..)?, entry.extent.plain_length).ok()? {
+                Plain::InPlace(place) => Plain::InPlace(start + place.start..start + place.end),
+                Plain::Unpacked(place) => {
+                    copies.truncate(start);
+                    Plain::Unpacked(place)
+                }
+            })
+        };
+        let opened: Vec<Option<Plain>> =
+            blobs.iter().map(|(entry, sealed)| open(entry, sealed.as_ref().ok()?)).collect();
+        let plain = |plain: &Plain| match plain {
+            Plain::InPlace(place) => copies.get(place.clone()).unwrap_or_default(),
+            Plain::Unpacked(place) => many.plains().at(place.clone()),
+        };
+        let plains: Vec<&[u8]> = opened.iter().flatten().map(plain).collect();
+        let mut builder = self.builder(kind);
+        let mut actual = builder.hash_with(&plains).into_iter();
+        lock(&self.open).push(builder);
+        let blobs = opened.iter().zip(blobs);
+        blobs.map(|(opened, (entry, _))| opened.is_some() && actual.next() == Some(entry.id)).collect()
     }
 
     /// Copies a blob from here, or from another pack when it is not what it should be.
@@ -218,11 +268,11 @@ impl Repack<'_> {
         &self,
         entry: &IndexEntry,
         sealed: Result<&[u8]>,
-        opener: &mut Opener,
-        sealer: &mut Sealer,
+        is_proven: bool,
+        tools: &mut Tools,
     ) -> Result<()> {
         let pack = self.by_pack.index().pack(entry.pack).unwrap_or_default();
-        let copied = sealed.and_then(|sealed| self.append(entry, sealed, &pack, opener, sealer));
+        let copied = sealed.and_then(|sealed| self.append(entry, sealed, &pack, is_proven, tools));
         let Err(mut failure) = copied else { return Ok(()) };
         if failure.kind != ErrorKind::Damaged {
             return Err(failure);
@@ -235,7 +285,7 @@ impl Repack<'_> {
             let copied = read
                 .map_err(Error::from)
                 .map_err(as_damage)
-                .and_then(|sealed: Bytes| self.append(&other, &sealed, &location.pack, opener, sealer));
+                .and_then(|sealed: Bytes| self.append(&other, &sealed, &location.pack, false, tools));
             match copied {
                 Ok(()) => {
                     let (blob, pack) = (entry.id.short(), pack.short());
@@ -250,16 +300,17 @@ impl Repack<'_> {
         Err(failure.then("Nothing was deleted. Run check to see what else is damaged"))
     }
 
-    /// Puts a sealed blob to the tail of an open pack and opens it there. A pack that took a bad one is
-    /// dropped back to what it held: the builder counts a blob only when this succeeds.
+    /// Puts a sealed blob to the tail of an open pack, and opens it there unless it equals one that is proven. A pack
+    /// that took a bad one is dropped back to what it held: the builder counts a blob only when this succeeds.
     fn append(
         &self,
         entry: &IndexEntry,
         sealed: &[u8],
         pack: &Id,
-        opener: &mut Opener,
-        sealer: &mut Sealer,
+        is_proven: bool,
+        tools: &mut Tools,
     ) -> Result<()> {
+        let Tools { opener, sealer, .. } = tools;
         let random = self.context.repository.random();
         let plain_length = entry.extent.plain_length;
         let damaged = |cause: &dyn std::fmt::Display| damaged_blob(entry.kind, &entry.id, pack, cause);
@@ -276,7 +327,11 @@ impl Repack<'_> {
             builder.append(entry.id, sealed.len(), |tail| {
                 let place = tail.get_mut(..sealed.len()).unwrap_or_default();
                 place.copy_from_slice(sealed);
-                opener.open(&entry.id, place, plain_length, &mut plain).map_err(|cause| damaged(&cause))?;
+                if !is_proven || place != sealed {
+                    opener
+                        .open(&entry.id, place, plain_length, &mut plain)
+                        .map_err(|cause| damaged(&cause))?;
+                }
                 Ok(SealedLength { length: sealed.len() as u32, plain_length })
             })
         };
@@ -369,6 +424,22 @@ impl Written {
     }
 }
 
+/// Entries that are hashed together.
+fn groups(entries: &[IndexEntry]) -> impl Iterator<Item = &[IndexEntry]> {
+    let mut rest = entries;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |entry: &&IndexEntry| {
+            bytes += entry.extent.plain_bytes();
+            bytes <= TOGETHER_BYTES as u64
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (group, after) = rest.split_at_checked(count)?;
+        rest = after;
+        Some(group)
+    })
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Range {
     start: u64,
@@ -401,6 +472,16 @@ mod tests {
     fn entry(offset: u64, length: u64) -> IndexEntry {
         let extent = Extent { offset: offset as u32, length: length as u32, plain_length: None };
         IndexEntry { id: Id::of(&offset.to_le_bytes()), kind: BlobType::Data, pack: 0, extent }
+    }
+
+    #[test]
+    fn groups_hold_all_and_are_as_long_as_allowed() {
+        let third = TOGETHER_BYTES as u64 / 3;
+        let lengths = [third, third, third, 1, 3 * third + 100, 5, 5];
+        let entries: Vec<IndexEntry> = lengths.iter().map(|length| entry(0, *length)).collect();
+        let counts: Vec<usize> = groups(&entries).map(<[_]>::len).collect();
+        assert_eq!(counts, [4, 1, 2]);
+        assert_eq!(groups(&[]).count(), 0);
     }
 
     #[test]
