@@ -1,6 +1,7 @@
 //! What prune must not begin with: anything that it cannot read, or that is missing. And what is no reason
 //! to stop.
 
+use std::fs;
 use std::sync::Arc;
 
 use volmover::backend::memory::MemoryBackend;
@@ -15,7 +16,7 @@ use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover, backup_options};
 use crate::support::scratch;
 use crate::support::source;
-use crate::world::{World, assert_clean, open, options, prune};
+use crate::world::{World, assert_clean, forget_and_prune, open, options, prune};
 
 /// Flips the lowest bit in the middle.
 fn flip(memory: &MemoryBackend, kind: FileType, name: &str) {
@@ -199,4 +200,45 @@ fn after_all_snapshots_are_gone_a_backup_shows_the_way() {
     ops::backup::run(&mover.session(), backup_options(folder.path())).unwrap();
     prune(&mover).unwrap();
     assert_clean(&mover, "after a first backup");
+}
+
+/// Two blobs whose tags are right, each under the other's id.
+#[test]
+fn the_content_of_another_blob_is_never_copied() {
+    for version in [1, 2] {
+        let memory = Arc::new(MemoryBackend::new());
+        mover::create_in(&*memory, version);
+        let folder = scratch();
+        let text = |seed: &str, bytes: usize| {
+            let words = (0_u32..).map(|number| format!("{} ", Id::of(format!("{seed}{number}").as_bytes())));
+            words.flat_map(String::into_bytes).take(bytes).collect::<Vec<u8>>()
+        };
+        let contents = [("a", 20_000), ("b", 20_000), ("c", 60_000)];
+        for (name, bytes) in contents {
+            fs::write(folder.path().join(name), text(name, bytes)).unwrap();
+        }
+        let mover = open(&memory);
+        mover.backup(folder.path()).unwrap();
+        fs::remove_file(folder.path().join("c")).unwrap();
+        mover.backup(folder.path()).unwrap();
+        let ids = contents.map(|(name, bytes)| Id::of(&text(name, bytes)));
+        for file in memory.list(FileType::Index).unwrap() {
+            let mut packs = mover.repository.read_index_file(&file.name.parse().unwrap()).unwrap();
+            for blob in packs.iter_mut().flat_map(|pack| &mut pack.blobs) {
+                blob.id = match blob.id {
+                    id if id == ids[0] => ids[1],
+                    id if id == ids[1] => ids[0],
+                    id => id,
+                };
+            }
+            mover.repository.write_index_file(&packs).unwrap();
+            memory.delete(FileType::Index, &file.name).unwrap();
+        }
+        let packs = memory.list(FileType::Pack).unwrap();
+        let error = ops::forget::run(&open(&memory).session(), &forget_and_prune(1, options())).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Damaged, "version {version}: {error}");
+        assert!(error.to_string().contains(&ids[0].short()) || error.to_string().contains(&ids[1].short()));
+        let left = memory.list(FileType::Pack).unwrap();
+        assert!(packs.iter().all(|pack| left.iter().any(|other| other.name == pack.name)));
+    }
 }

@@ -57,6 +57,35 @@ fn a_flipped_byte_costs_the_files_that_hold_it_and_no_other() {
     assert!(modified.elapsed().unwrap().as_secs() < 600);
 }
 
+/// Its tag is right and its hash is another's: among short blobs, among long ones, and alone.
+#[test]
+fn the_content_of_another_blob_is_not_restored() {
+    for (bytes, count) in [(10_000, 70), (1_500_000, 20), (10_000, 2)] {
+        let repo = Repo::create();
+        let repository = repo.open();
+        let chunks: Vec<Vec<u8>> = (0..count).map(|_| random_bytes(bytes)).collect();
+        let names: Vec<String> = (0..count).map(|number| format!("{number:03}")).collect();
+        let files = names.iter().zip(&chunks).map(|(name, chunk)| file(name.as_bytes(), &[chunk]));
+        let root = tree(files.collect());
+        store(&repository, &[], &[&root]);
+        let plains: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+        let mut pack = store_pack(&repository, BlobType::Data, &plains);
+        let ids = [pack.blobs[0].id, pack.blobs[1].id];
+        (pack.blobs[0].id, pack.blobs[1].id) = (ids[1], ids[0]);
+        store_index(&repository, &[pack]);
+        let target = scratch();
+        let done = run(&repository, &options(target.path()));
+        assert_eq!(done.error().kind, ErrorKind::Damaged);
+        let mut failed = done.failed_items();
+        failed.sort();
+        assert_eq!(failed, ["/000", "/001"]);
+        for (name, chunk) in names.iter().zip(&chunks).skip(2) {
+            assert!(fs::read(target.path().join(name)).unwrap() == *chunk, "{name}");
+        }
+        assert_eq!(fs::read_dir(target.path()).unwrap().count(), count - 2);
+    }
+}
+
 #[test]
 fn a_second_copy_of_a_blob_saves_the_file() {
     let repo = Repo::create();
