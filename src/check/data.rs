@@ -14,7 +14,7 @@ use super::walk::{Listed, Walk};
 use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
-use crate::repository::blob::{BadBlob, InPlace, Plain, TOGETHER_BYTES};
+use crate::repository::blob::{BadBlob, InPlace, Plain};
 use crate::repository::index::{ByPack, IndexEntry};
 use crate::repository::pack::PackedBlob;
 use crate::repository::sha256::Together;
@@ -26,6 +26,8 @@ const WORKER_BYTES: u64 = 24 << 20;
 const PIECE_BYTES: u64 = 512 << 10;
 /// What a piece takes most of the time: chunks are 512 KiB to 8 MiB long, most of them less than two.
 const PIECE_MEMORY_BYTES: u64 = 2 << 20;
+/// Plaintext that is hashed together, in bytes.
+const TOGETHER_BYTES: usize = 8 << 20;
 /// Packs that a worker reads side by side.
 const TOGETHER_PACKS: usize = 8;
 /// Faults of one pack that are told.

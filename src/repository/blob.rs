@@ -65,9 +65,6 @@ pub fn shrink(buffer: &mut Vec<u8>) {
     buffer.shrink_to(SCRATCH_BYTES_MAX);
 }
 
-/// Plaintext that is hashed together where the CPU hashes many messages side by side, in bytes.
-pub const TOGETHER_BYTES: usize = 8 << 20;
-
 /// Plaintexts of several blobs, one behind the other, in memory that is kept.
 #[derive(Debug, Default)]
 pub struct Plains {
