@@ -165,8 +165,8 @@ impl Work {
         work
     }
 
-    /// What a worker takes: the pack that it fills, a range, what is hashed together (raw and unpacked), a blob opened and unpacked, and
-    /// both once more where it is compressed.
+    /// What a worker takes: the pack that it fills, a range, what is hashed together (raw and unpacked), a blob
+    /// opened and unpacked, and both once more where it is compressed.
     fn worker_bytes(&self, buffer_bytes: usize) -> u64 {
         let longest = self.longest_bytes as u64;
         let scratch = if self.has_raw { 4 } else { 2 } * longest;
