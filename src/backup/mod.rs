@@ -26,6 +26,7 @@ use crate::repository::tree::{Node, NodeKind};
 use crate::repository::{Id, Repository};
 
 pub mod chunk;
+mod claimed;
 pub mod directory;
 pub mod effort;
 pub mod entry;

@@ -11,8 +11,6 @@
 //! Index files are written while the run goes on, at the latest after two minutes or when as much is not indexed as is:
 //! a run that is killed loses little of its work.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +18,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
+use super::claimed::Claimed;
 use super::effort::Effort;
 use super::run::{NAP, Pool, Pooled, Run, lock};
 use crate::error::{Error, Result};
@@ -35,27 +34,6 @@ const INDEX_BLOBS_MAX: usize = 50_000;
 const UNINDEXED_PACKS_MIN: usize = 16;
 /// An index file is written at the latest after this long.
 const INDEX_EVERY: Duration = Duration::from_mins(2);
-const SHARDS: usize = 64;
-
-/// Ids are uniform: their first bytes are a hash already.
-#[derive(Default)]
-pub struct PrefixHasher(u64);
-
-impl Hasher for PrefixHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(prefix) = bytes.first_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*prefix);
-        }
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-type IdSet = HashSet<Id, BuildHasherDefault<PrefixHasher>>;
 
 /// What a run added, for its summary.
 #[derive(Debug, Default)]
@@ -95,7 +73,7 @@ pub struct Store<'a> {
     pack_bytes: usize,
     buffer_bytes: usize,
     memory: Arc<Pool>,
-    claimed: [Vec<Mutex<IdSet>>; 2],
+    claimed: [Claimed; 2],
     data: Open,
     trees: Open,
     verifies_later: bool,
@@ -170,7 +148,6 @@ impl<'a> Store<'a> {
         let count = plan.data_slots + plan.tree_slots + plan.uploads;
         let buffer_bytes =
             buffer_bytes(plan.pack_bytes) + if plan.has_long_tails { LONG_TAIL_BYTES } else { 0 };
-        let shards = || (0..SHARDS).map(|_| Mutex::default()).collect();
         let store = Self {
             repository,
             index,
@@ -179,7 +156,7 @@ impl<'a> Store<'a> {
             pack_bytes: plan.pack_bytes,
             memory: Pool::new(count, buffer_bytes),
             buffer_bytes,
-            claimed: [shards(), shards()],
+            claimed: Default::default(),
             data: Open::new(plan.data_slots),
             trees: Open::new(plan.tree_slots),
             verifies_later: plan.verifies_later,
@@ -293,9 +270,7 @@ impl<'a> Store<'a> {
 
     fn claim(&self, kind: BlobType, id: Id) -> bool {
         let [data, trees] = &self.claimed;
-        let shards = if kind == BlobType::Data { data } else { trees };
-        let [.., last] = id.0;
-        shards.get(usize::from(last) % SHARDS).is_some_and(|shard| lock(shard).insert(id))
+        if kind == BlobType::Data { data.claim(id) } else { trees.claim(id) }
     }
 
     fn count(&self, kind: BlobType, plain_bytes: usize, sealed_bytes: u32) {
