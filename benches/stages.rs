@@ -50,7 +50,7 @@ enum Amount {
 
 type Make = fn() -> Outcome<Stage>;
 
-const STAGES: [(&str, Make); 19] = [
+const STAGES: [(&str, Make); 20] = [
     ("walk: new entries", || walk(false)),
     ("walk: unchanged entries", || walk(true)),
     ("chunk: cut places of 4 MiB", cut_places),
@@ -60,7 +60,8 @@ const STAGES: [(&str, Make); 19] = [
     ("hash: 128 × 8 KiB", || hash(8 << 10, 128)),
     ("compress: 1 MiB of text", || compress(text(1 << 20))),
     ("compress: 1 MiB of noise", || compress(noise(1 << 20)?)),
-    ("encrypt: 1 MiB", encrypt),
+    ("encrypt: 4 KiB", || encrypt(4 << 10)),
+    ("encrypt: 1 MiB", || encrypt(1 << 20)),
     ("decrypt: 1 MiB", decrypt),
     ("seal: 1 MiB of text", || seal(text(1 << 20))),
     ("seal: 1 MiB of noise", || seal(noise(1 << 20)?)),
@@ -235,9 +236,9 @@ fn cipher() -> Outcome<Cipher> {
     Ok(SealKey::random(&SystemRandom)?.cipher())
 }
 
-fn encrypt() -> Outcome<Stage> {
+fn encrypt(bytes: usize) -> Outcome<Stage> {
     let cipher = cipher()?;
-    let mut buffer = noise(1 << 20)?;
+    let mut buffer = noise(bytes)?;
     let amount = Amount::Bytes(buffer.len());
     let call = move || Ok(cipher.seal_in_place(black_box(&mut buffer), &SystemRandom)?);
     Ok(Stage { amount, call: Box::new(call) })

@@ -15,11 +15,11 @@ use aes::cipher::{BlockCipherEncrypt, InnerIvInit, KeyInit, StreamCipherCore};
 use aes::{Aes128, Aes256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use poly1305::Poly1305;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::poly1305;
 use crate::error::Result;
 use crate::random::{Random, random_array};
 
@@ -126,7 +126,7 @@ impl SealKey {
         Cipher {
             data: Aes256::new(&self.encrypt.into()),
             nonce: Aes128::new(&self.mac_k.into()),
-            mac_r: Zeroizing::new(self.mac_r),
+            mac: poly1305::Key::new(&self.mac_r),
             cache_key: Zeroizing::new(self.derive("volmover 2026-11-21 sealed cache")),
         }
     }
@@ -146,7 +146,7 @@ type Counter = ctr::flavors::Ctr128BE;
 pub struct Cipher {
     data: Aes256,
     nonce: Aes128,
-    mac_r: Zeroizing<[u8; 16]>,
+    mac: poly1305::Key,
     cache_key: Zeroizing<[u8; 32]>,
 }
 
@@ -169,7 +169,7 @@ impl Cipher {
         if let Some((head, text, tail)) = split_sealed_mut(buffer) {
             head.copy_from_slice(&nonce);
             self.keystream(&nonce, |stream| stream.apply_keystream_partial(text.into()));
-            tail.copy_from_slice(&self.tag(&nonce, text));
+            tail.copy_from_slice(&self.mac.seal(&self.pad(&nonce), text)?);
         }
         Ok(())
     }
@@ -215,21 +215,18 @@ impl Cipher {
     fn authenticate<'a>(&self, sealed: &'a [u8]) -> Result<([u8; NONCE_BYTES], &'a [u8]), NotAuthentic> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(NotAuthentic)?;
         let (text, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(NotAuthentic)?;
-        if bool::from(self.tag(nonce, text).ct_eq(tag)) { Ok((*nonce, text)) } else { Err(NotAuthentic) }
+        let right = self.mac.tag(&self.pad(nonce), text);
+        if bool::from(right.ct_eq(tag)) { Ok((*nonce, text)) } else { Err(NotAuthentic) }
     }
 
     fn keystream(&self, nonce: &[u8; 16], apply: impl FnOnce(ctr::CtrCore<&Aes256, Counter>)) {
         apply(ctr::CtrCore::inner_iv_init(&self.data, nonce.into()));
     }
 
-    fn tag(&self, nonce: &[u8; 16], ciphertext: &[u8]) -> [u8; TAG_BYTES] {
+    fn pad(&self, nonce: &[u8; NONCE_BYTES]) -> [u8; 16] {
         let mut block = (*nonce).into();
         self.nonce.encrypt_block(&mut block);
-        let mut key = Zeroizing::new([0_u8; 32]);
-        let (r, s) = key.split_at_mut(16);
-        r.copy_from_slice(self.mac_r.as_slice());
-        s.copy_from_slice(&block);
-        Poly1305::new((&*key).into()).compute_unpadded(ciphertext).into()
+        block.into()
     }
 }
 

@@ -29,6 +29,7 @@ mod load;
 pub mod lock;
 pub mod open;
 pub mod pack;
+mod poly1305;
 pub mod polynomial;
 pub mod quote;
 pub mod reach;
