@@ -5,6 +5,8 @@
 //! of each at a time, which it hashes together: that fills the lanes of a wide CPU, and takes less memory than packs.
 //! From an object store a pack is one request, if it fits into a worker's share of the memory budget.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::findings::Findings;
@@ -15,7 +17,7 @@ use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
 use crate::repository::blob::{BadBlob, InPlace, Plain};
-use crate::repository::index::{ByPack, IndexEntry};
+use crate::repository::index::{ByPack, Index, IndexEntry};
 use crate::repository::pack::PackedBlob;
 use crate::repository::sha256::Together;
 use crate::repository::{Id, Repository, in_parallel_with};
@@ -83,10 +85,35 @@ pub(super) fn read_packs(
     let plan = Plan::new(share, repository.backend().connections(), Id::at_once(), largest);
     let by_pack = inventory.index.by_pack();
     let each = packs.len().div_ceil(plan.workers).clamp(1, plan.together);
-    let groups: Vec<&[Pack]> = packs.chunks(each).collect();
+    let groups = groups(packs, &inventory.index, each);
     let reader = Reader { repository, inventory, by_pack: &by_pack, plan, findings, monitor, stop };
     let opener = || InPlace::new(repository.cipher().clone());
     in_parallel_with(&groups, plan.workers, opener, |opener, packs| reader.read(opener, packs)).map(|_| ())
+}
+
+/// Packs in groups of up to `each` that take about as long: as compressed bytes are hashed and decrypted, and plain ones
+/// hashed, what counts is both. A disk's last group would else be one worker's alone.
+fn groups(packs: &[Pack], index: &Index, each: usize) -> Vec<Vec<Pack>> {
+    let mut weights = vec![0; index.pack_count()];
+    for entry in index.iter() {
+        if let Some(weight) = weights.get_mut(entry.pack as usize) {
+            *weight += u64::from(entry.extent.length) + entry.extent.plain_bytes();
+        }
+    }
+    let weight = |(number, ..): &Pack| weights.get(*number as usize).copied().unwrap_or_default();
+    let mut heaviest_first: Vec<&Pack> = packs.iter().collect();
+    heaviest_first.sort_by_key(|pack| Reverse(weight(pack)));
+    let mut groups = vec![Vec::new(); packs.len().div_ceil(each)];
+    let mut lightest: BinaryHeap<_> = (0..groups.len()).map(|group| Reverse((0, group))).collect();
+    for pack in heaviest_first {
+        let Some(Reverse((so_far, number))) = lightest.pop() else { break };
+        let Some(group) = groups.get_mut(number) else { break };
+        group.push(*pack);
+        if group.len() < each {
+            lightest.push(Reverse((so_far + weight(pack), number)));
+        }
+    }
+    groups
 }
 
 struct Reader<'a> {
@@ -281,6 +308,8 @@ fn compare(blobs: &[PackedBlob], entries: &[(usize, IndexEntry)]) -> Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repository::blob::{BlobType, Extent};
+    use crate::repository::index::{IndexBuilder, IndexPack};
 
     #[test]
     fn plans_fit_their_budget() {
@@ -297,5 +326,33 @@ mod tests {
         assert_eq!(plan(share(100, 2), 16, 16), of(2, 1, u64::MAX));
         let large = Plan::new(share(100, 2), 16, 16, 1 << 30);
         assert_eq!(large, of(1, 1, 76 << 20));
+    }
+
+    #[test]
+    fn every_pack_is_in_one_group_and_groups_weigh_the_same() {
+        let pack = |number: u32, blobs: u32| IndexPack {
+            id: Id::of(&number.to_le_bytes()),
+            blobs: (0..blobs)
+                .map(|blob| PackedBlob {
+                    id: Id::of(&[number, blob].map(u32::to_le_bytes).concat()),
+                    kind: BlobType::Data,
+                    extent: Extent { offset: blob * 100, length: 100, plain_length: None },
+                })
+                .collect(),
+        };
+        let mut builder = IndexBuilder::default();
+        builder.add(&(0..20).map(|number| pack(number, 1 + number % 10)).collect::<Vec<_>>());
+        let index = builder.finish();
+        let packs: Vec<Pack> = (0..).zip(index.packs()).map(|(number, id)| (number, *id, 1000)).collect();
+        let groups = groups(&packs, &index, 8);
+        let weight = |group: &Vec<Pack>| group.iter().map(|(number, ..)| 1 + number % 10).sum::<u32>();
+        let weights: Vec<u32> = groups.iter().map(weight).collect();
+        assert_eq!(weights.iter().sum::<u32>(), 110);
+        assert!(weights.len() == 3 && weights.iter().all(|weight| (33..=40).contains(weight)), "{weights:?}");
+        let mut seen: Vec<u32> = groups.iter().flatten().map(|(number, ..)| *number).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..20).collect::<Vec<_>>());
+        assert!(groups.iter().all(|group| group.len() <= 8));
+        assert!(super::groups(&[], &index, 8).is_empty());
     }
 }
