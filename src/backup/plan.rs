@@ -78,9 +78,9 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     let data_slots = 1 + take(pack, (workers - 1).min(1));
     let readers = 1 + take(reader, limits.readers.max(1) - 1);
     let data_slots = data_slots + take(pack, workers.saturating_sub(data_slots));
-    // A pack is a large request, and each holds 18 MiB: half of the connections keep an object store busy, a
-    // quarter a disk, which is what few connections mean.
-    let share = if limits.connections > DISK_CONNECTIONS_MAX { 2 } else { 4 };
+    // A pack is a large request, and each holds 18 MiB: a third of the connections, as many as restic has, keeps an
+    // object store busy, a quarter a disk, which is what few connections mean.
+    let share = if limits.connections > DISK_CONNECTIONS_MAX { 3 } else { 4 };
     let uploads = 1 + take(pack, (limits.connections / share).saturating_sub(1));
     let packs = data_slots + TREE_SLOTS + uploads;
     let has_long_tails = take((packs * LONG_TAIL_BYTES) as u64, 1) == 1;
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_large_budget_gives_what_is_asked_for() {
         let plan = plan(LIMITS).unwrap();
-        assert_eq!((plan.workers, plan.readers, plan.store.data_slots, plan.store.uploads), (4, 2, 4, 8));
+        assert_eq!((plan.workers, plan.readers, plan.store.data_slots, plan.store.uploads), (4, 2, 4, 5));
     }
 
     #[test]
