@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::exclude::IgnoreFile;
+use super::parent::ParentTree;
 use super::run::lock;
-use crate::repository::tree::{Node, Tree};
+use crate::repository::Id;
+use crate::repository::tree::Node;
 
 /// A directory on its way to a tree.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub struct Directory {
     pub node: Mutex<Option<Node>>,
     /// Its node in the parent snapshot.
     pub previous: Option<Node>,
-    previous_tree: OnceLock<Tree>,
+    previous_tree: OnceLock<ParentTree>,
     ignore_files: OnceLock<Vec<Arc<IgnoreFile>>>,
     slots: Mutex<Vec<Option<Node>>>,
     open: AtomicUsize,
@@ -84,14 +86,18 @@ impl Directory {
 
     /// Its tree in the parent snapshot; set once, when its entries are about to be looked at, so that only the
     /// directories under way hold one.
-    pub fn set_previous_tree(&self, tree: Tree) {
+    pub fn set_previous_tree(&self, tree: ParentTree) {
         let _ = self.previous_tree.set(tree);
     }
 
     /// What the parent snapshot says of an entry.
     pub fn previous_entry(&self, name: &[u8]) -> Option<&Node> {
-        let nodes = &self.previous_tree.get()?.nodes;
-        let position = nodes.binary_search_by(|node| node.name.as_slice().cmp(name)).ok()?;
-        nodes.get(position)
+        self.previous_tree.get()?.entry(name)
+    }
+
+    /// The id of its tree: that of the parent snapshot's, if both are the same.
+    pub fn tree_id(&self, json: &[u8]) -> Id {
+        let same = self.previous_tree.get().and_then(|previous| previous.id_if_same(json));
+        same.unwrap_or_else(|| Id::of(json))
     }
 }

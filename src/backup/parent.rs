@@ -39,6 +39,33 @@ pub fn is_unchanged(old: &Node, stat: &Stat, maker: &NodeMaker, ignore: Ignore) 
         && (ignore.inode || old.inode == new.inode)
 }
 
+/// A tree that is longer is not kept to be compared, in bytes.
+const JSON_BYTES_MAX: usize = 1 << 20;
+
+/// A directory as the parent snapshot has it.
+#[derive(Debug)]
+pub struct ParentTree {
+    id: Id,
+    /// As it is stored; empty where that is not kept.
+    json: Vec<u8>,
+    nodes: Vec<Node>,
+}
+
+impl ParentTree {
+    /// What it says of an entry.
+    #[must_use]
+    pub fn entry(&self, name: &[u8]) -> Option<&Node> {
+        let position = self.nodes.binary_search_by(|node| node.name.as_slice().cmp(name)).ok()?;
+        self.nodes.get(position)
+    }
+
+    /// The id of `json`, if it is this tree to the byte.
+    #[must_use]
+    pub fn id_if_same(&self, json: &[u8]) -> Option<Id> {
+        (self.json == json).then_some(self.id)
+    }
+}
+
 /// Tree packs kept in memory at most.
 const PACKS_MAX: usize = 2;
 /// A larger pack is not fetched whole.
@@ -75,7 +102,7 @@ impl<'a> ParentTrees<'a> {
     }
 
     /// A tree by id.
-    pub fn tree(&self, id: &Id, opener: &mut Opener) -> Result<Tree> {
+    pub fn tree(&self, id: &Id, opener: &mut Opener) -> Result<ParentTree> {
         let tree = self.read(id, opener);
         if let Err(error) = &tree {
             lock(&self.unreadable).insert(*id, error.clone());
@@ -99,11 +126,12 @@ impl<'a> ParentTrees<'a> {
         }
     }
 
-    fn read(&self, id: &Id, opener: &mut Opener) -> Result<Tree> {
+    fn read(&self, id: &Id, opener: &mut Opener) -> Result<ParentTree> {
         let location =
             self.index.lookup(BlobType::Tree, id).ok_or_else(|| missing_blob(BlobType::Tree, id))?;
         let Some(pack) = self.pack(&location.pack)? else {
-            return self.repository.read_tree(self.index, id, opener);
+            let nodes = self.repository.read_tree(self.index, id, opener)?.nodes;
+            return Ok(ParentTree { id: *id, json: Vec::new(), nodes });
         };
         let start = location.extent.offset as usize;
         let damaged = |cause: &dyn std::fmt::Display| damaged_blob(BlobType::Tree, id, &location.pack, cause);
@@ -112,7 +140,11 @@ impl<'a> ParentTrees<'a> {
             .ok_or_else(|| damaged(&"the pack is too short"))?;
         let mut json = Vec::new();
         opener.open(id, sealed, location.extent.plain_length, &mut json).map_err(|cause| damaged(&cause))?;
-        Tree::decode(&json).map_err(|cause| damaged(&cause))
+        let nodes = Tree::decode(&json).map_err(|cause| damaged(&cause))?.nodes;
+        if json.len() > JSON_BYTES_MAX {
+            json = Vec::new();
+        }
+        Ok(ParentTree { id: *id, json, nodes })
     }
 
     /// A whole pack; `None` when it is better read blob by blob.
@@ -148,4 +180,18 @@ impl<'a> ParentTrees<'a> {
 #[must_use]
 pub fn content_is_stored(index: &Index, node: &Node) -> bool {
     node.content.iter().flatten().all(|id| index.contains(BlobType::Data, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_bytes_have_the_id_of_the_parents_tree() {
+        let (json, other) = (br#"{"nodes":[]}"#, br#"{"nodes":[ ]}"#);
+        let tree = |kept: &[u8]| ParentTree { id: Id::of(json), json: kept.to_vec(), nodes: Vec::new() };
+        assert_eq!(tree(json).id_if_same(json), Some(Id::of(json)));
+        assert_eq!(tree(json).id_if_same(other), None);
+        assert_eq!(tree(b"").id_if_same(json), None);
+    }
 }

@@ -85,7 +85,7 @@ impl Worker<'_> {
         let mut json = std::mem::take(&mut self.scratch);
         encode_into(&nodes, &mut json);
         drop(nodes);
-        let id = Id::of(&json);
+        let id = directory.tree_id(&json);
         self.stages.parent.map_or(Ok(()), |trees| trees.require(&id))?;
         let added = self.add(BlobType::Tree, id, &json);
         shrink(&mut json);
