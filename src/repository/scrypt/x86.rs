@@ -164,13 +164,15 @@ impl<const N: usize, W: Words<N>> NullaryFnOnce for Mix<'_, '_, N, W> {
             let mut kept: [&[Kept]; N] = [&nothing; N];
             let (mut from_mixed, mut from_row, mut is_row) = ([[0; 4]; N], [[0; 4]; N], [[0; 4]; N]);
             for lane in 0..N {
-                let (step, number) = ways[lane].step(last[lane][0] as usize % rows, stride);
+                let number = last[lane][0] as usize % rows;
+                let step = ways[lane].step(number, stride);
                 if step.takes_kept {
                     let place = number / stride * blocks;
                     kept[lane] = &tables[lane][place..place + blocks];
                 }
-                (from_mixed[lane], from_row[lane], is_row[lane]) =
-                    (all(step.takes_mixed), all(step.takes_row), all(step.ends_row));
+                from_mixed[lane] = all(step.takes_mixed);
+                from_row[lane] = all(step.takes_row);
+                is_row[lane] = all(step.ends_row);
             }
             let (from_mixed, from_row, is_row) = (cpu.of(from_mixed), cpu.of(from_row), cpu.of(is_row));
             for block in 0..blocks {
@@ -213,26 +215,23 @@ impl Way {
         Self { rows_left: rows, between: 0, is_done: !is_there }
     }
 
-    /// After a mix that gave a row which says that `number` comes next, if it is one of the lane's own; with the
-    /// number.
+    /// After a mix. If that gave a row of the lane's own, `number` is the row that it names.
     #[inline(always)]
-    fn step(&mut self, number: usize, stride: usize) -> (Step, usize) {
+    fn step(&mut self, number: usize, stride: usize) -> Step {
         if self.is_done {
-            return (Step::default(), number);
+            return Step::default();
         }
         if self.between > 0 {
             self.between -= 1;
-            let arrives = self.between == 0;
-            return (Step { takes_mixed: true, takes_row: arrives, ..Step::default() }, number);
+            return Step { takes_mixed: true, takes_row: self.between == 0, ..Step::default() };
         }
         if self.rows_left == 0 {
             self.is_done = true;
-            return (Step { ends_row: true, ..Step::default() }, number);
+            return Step { ends_row: true, ..Step::default() };
         }
         self.rows_left -= 1;
         self.between = number % stride;
-        let is_kept = self.between == 0;
-        (Step { ends_row: true, takes_mixed: is_kept, takes_kept: true, ..Step::default() }, number)
+        Step { ends_row: true, takes_mixed: self.between == 0, takes_row: false, takes_kept: true }
     }
 }
 
