@@ -2,7 +2,7 @@
 //!
 //! A set of its own, as memory counts: hash sets that double hold 33 bytes in up to twice as many places as they need,
 //! and all of 64 such sets double at the same time. Here a part grows by an eighth of itself when seven of eight places
-//! are taken, each at another moment: 36 to 42 bytes an id.
+//! are taken, eight parts at a time at most: 36 to 42 bytes an id.
 
 use std::sync::Mutex;
 
@@ -29,7 +29,7 @@ impl Claimed {
     pub(super) fn claim(&self, id: Id) -> bool {
         let [.., last] = id.0;
         let number = usize::from(last) % PARTS;
-        // Where a part begins, so that all of its later sizes are others than those of its neighbours.
+        // Eight sizes to begin with, an eighth apart in all: no more than eight parts grow at the same moment.
         let first_places = FIRST_PLACES + number / 8;
         self.parts.get(number).is_some_and(|part| lock(part).insert(id, first_places))
     }
