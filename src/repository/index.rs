@@ -2,8 +2,8 @@
 //!
 //! In memory an entry is 48 bytes: id 32, pack number 4, offset 4, length with the type in its top bit 4,
 //! plain length 4 (0: stored raw). Entries lie in 256 sorted buckets by the id's first byte, so that
-//! building needs no second copy of the whole and a lookup is a binary search in one bucket: ten million
-//! blobs take 480 MB, and 32 bytes a pack.
+//! building needs no second copy of the whole and a lookup is a search in one bucket, from where an id is to be
+//! expected: ten million blobs take 480 MB, and 32 bytes a pack.
 //!
 //! A pack or an entry that several index files list is kept once. The place of an entry in the order of all
 //! is its ordinal: marks of a bit or a byte a blob are arrays by ordinal (`reach.rs`, prune).
@@ -129,7 +129,7 @@ impl Index {
     #[must_use]
     pub fn ordinal(&self, kind: BlobType, id: &Id) -> Option<usize> {
         let (start, bucket) = self.bucket(id);
-        let first = bucket.partition_point(|entry| entry.id < *id);
+        let first = first_not_below(bucket, id);
         let same = bucket.iter().skip(first).take_while(|entry| entry.id == *id);
         let place = same.into_iter().position(|entry| entry.kind() == kind)?;
         Some(start + first + place)
@@ -226,9 +226,29 @@ impl Index {
 
     fn entries<'a>(&'a self, id: &'a Id) -> impl Iterator<Item = Entry> + 'a {
         let (_, bucket) = self.bucket(id);
-        let start = bucket.partition_point(|entry| entry.id < *id);
-        bucket.iter().skip(start).take_while(move |entry| entry.id == *id).copied()
+        bucket.iter().skip(first_not_below(bucket, id)).take_while(move |entry| entry.id == *id).copied()
     }
+}
+
+/// The place of the first entry of a bucket that is not below `id`. Ids are hashes: where one is to be expected is
+/// known, and the search goes from there, by steps that double and then halve. However they lie, it is found.
+fn first_not_below(bucket: &[Entry], id: &Id) -> usize {
+    let [_, b1, b2, b3, b4, ..] = id.0;
+    let share = u64::from(u32::from_be_bytes([b1, b2, b3, b4]));
+    let expected = ((share * bucket.len() as u64) >> 32) as usize;
+    let is_below = |place: usize| bucket.get(place).is_some_and(|entry| entry.id < *id);
+    let (mut low, mut high, mut step) = (expected, expected, 1);
+    if is_below(expected) {
+        while is_below(high) {
+            (low, high, step) = (high, high + step, step * 2);
+        }
+    } else {
+        while low > 0 && !is_below(low) {
+            (low, high, step) = (low.saturating_sub(step), low, step * 2);
+        }
+    }
+    let between = bucket.get(low..high.min(bucket.len())).unwrap_or_default();
+    low + between.partition_point(|entry| entry.id < *id)
 }
 
 /// The entries of an index in the order of packs and of places in them.
@@ -492,6 +512,39 @@ mod tests {
             assert_eq!(found, blobs.map(|n| blob(n, BlobType::Data).id).collect::<Vec<_>>());
         }
         assert!(by_pack.entries(3).is_empty());
+    }
+
+    #[test]
+    fn the_first_that_is_not_below_is_found_however_ids_lie() {
+        let entry = |id: [u8; 5]| {
+            let mut whole = [0; 32];
+            whole[..5].copy_from_slice(&id);
+            Entry::new(0, &PackedBlob { id: Id(whole), ..blob(0, BlobType::Data) })
+        };
+        let id = |number: u32, spread: fn(u32) -> u32| {
+            let [b1, b2, b3, b4] = spread(number).to_be_bytes();
+            [7, b1, b2, b3, b4]
+        };
+        let spreads: [fn(u32) -> u32; 6] = [
+            |number| number.wrapping_mul(0x9e37_79b9),
+            |number| number,
+            |number| u32::MAX - number,
+            |number| number / 9,
+            |_| 0x8000_0000,
+            |number| if number.is_multiple_of(2) { number } else { u32::MAX - number },
+        ];
+        for spread in spreads {
+            for length in [0, 1, 2, 3, 30, 257] {
+                let mut bucket: Vec<Entry> = (0..length).map(|n| entry(id(n * 2, spread))).collect();
+                bucket.sort_unstable();
+                let wanted = (0..length * 2 + 2).map(|n| id(n, spread));
+                for wanted in wanted.chain([[7, 0, 0, 0, 0], [7, 255, 255, 255, 255]]) {
+                    let wanted = entry(wanted).id;
+                    let plain = bucket.partition_point(|entry| entry.id < wanted);
+                    assert_eq!(first_not_below(&bucket, &wanted), plain);
+                }
+            }
+        }
     }
 
     #[test]
