@@ -1,7 +1,11 @@
 //! Directories that are being saved: entries finish in any order, and the last one completes its directory.
 //!
-//! Invariant: a directory's tree is built exactly once, when every entry has a node or was left out.
+//! An entry that would be written as it stands in the parent snapshot's tree is kept as its place there. If all of a
+//! directory are, its tree is that tree, and neither written nor hashed again.
+//!
+//! Invariant: a directory's tree is built exactly once, when every entry is done or was left out.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,7 +14,18 @@ use super::exclude::IgnoreFile;
 use super::parent::ParentTree;
 use super::run::lock;
 use crate::repository::Id;
-use crate::repository::tree::Node;
+use crate::repository::tree::{Node, encode_node_into, join_into};
+
+/// What became of an entry.
+#[derive(Debug)]
+pub enum Entry {
+    /// It is left out.
+    LeftOut,
+    /// It is written at this place of the parent snapshot's tree as it would be written now.
+    AsInParent(Range<usize>),
+    /// As it is written.
+    Text(Box<[u8]>),
+}
 
 /// A directory on its way to a tree.
 #[derive(Debug)]
@@ -25,15 +40,23 @@ pub struct Directory {
     pub node: Mutex<Option<Node>>,
     /// Its node in the parent snapshot.
     pub previous: Option<Node>,
+    /// Where that stands in the tree above.
+    pub place: Range<usize>,
     previous_tree: OnceLock<ParentTree>,
     ignore_files: OnceLock<Vec<Arc<IgnoreFile>>>,
-    slots: Mutex<Vec<Option<Node>>>,
+    entries: Mutex<Vec<Entry>>,
     open: AtomicUsize,
 }
 
 impl Directory {
     /// A directory whose entries are not listed yet.
-    pub fn new(path: PathBuf, above: Option<(Arc<Self>, usize)>, node: Node, previous: Option<Node>) -> Self {
+    pub fn new(
+        path: PathBuf,
+        above: Option<(Arc<Self>, usize)>,
+        node: Node,
+        previous: Option<(Node, Range<usize>)>,
+    ) -> Self {
+        let (previous, place) = previous.unzip();
         Self {
             path,
             device: node.device_id,
@@ -41,8 +64,9 @@ impl Directory {
             above,
             node: Mutex::new(Some(node)),
             previous,
+            place: place.unwrap_or_default(),
             previous_tree: OnceLock::new(),
-            slots: Mutex::default(),
+            entries: Mutex::default(),
             open: AtomicUsize::new(0),
         }
     }
@@ -66,38 +90,60 @@ impl Directory {
 
     /// Says how many entries there are; `true` when it is complete at once, because there are none.
     pub fn expect(&self, entries: usize) -> bool {
-        lock(&self.slots).resize_with(entries, || None);
+        lock(&self.entries).resize_with(entries, || Entry::LeftOut);
         self.open.store(entries, Ordering::SeqCst);
         entries == 0
     }
 
     /// An entry is done, or left out; `true` when it was the last.
-    pub fn complete(&self, slot: usize, node: Option<Node>) -> bool {
-        if let Some(place) = lock(&self.slots).get_mut(slot) {
-            *place = node;
+    pub fn complete(&self, slot: usize, entry: Entry) -> bool {
+        if let Some(place) = lock(&self.entries).get_mut(slot) {
+            *place = entry;
         }
         self.open.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
-    /// The nodes of a complete directory, in the order of names.
-    pub fn take_nodes(&self) -> Vec<Node> {
-        std::mem::take(&mut *lock(&self.slots)).into_iter().flatten().collect()
+    /// A done entry, whose node may stand at `place` of the parent snapshot's tree.
+    pub fn entry(&self, node: &Node, place: &Range<usize>) -> Entry {
+        let mut text = Vec::new();
+        encode_node_into(node, &mut text);
+        match self.previous_tree() {
+            Some(tree) if tree.text.node(place) == text => Entry::AsInParent(place.clone()),
+            _ => Entry::Text(text.into_boxed_slice()),
+        }
     }
 
-    /// Its tree in the parent snapshot; set once, when its entries are about to be looked at, so that only the
-    /// directories under way hold one.
+    /// The id of its tree, when it is complete and all is as in the parent snapshot.
+    pub fn unchanged(&self) -> Option<Id> {
+        let tree = self.previous_tree()?;
+        let entries = lock(&self.entries);
+        let is_unchanged = !entries.iter().any(|entry| matches!(entry, Entry::Text(_)));
+        let places = entries.iter().filter_map(|entry| match entry {
+            Entry::AsInParent(place) => Some(place),
+            _ => None,
+        });
+        (is_unchanged && tree.text.is_all(places)).then_some(tree.id)
+    }
+
+    /// Appends the JSON of its tree, when it is complete; once.
+    pub fn write_into(&self, json: &mut Vec<u8>) {
+        let entries = std::mem::take(&mut *lock(&self.entries));
+        let texts = entries.iter().filter_map(|entry| match entry {
+            Entry::LeftOut => None,
+            Entry::AsInParent(place) => Some(self.previous_tree()?.text.node(place)),
+            Entry::Text(text) => Some(text),
+        });
+        join_into(texts, json);
+    }
+
+    /// Its tree in the parent snapshot; set once, shortly before its entries are looked at, so that only the
+    /// directories under way and their next neighbours hold one.
     pub fn set_previous_tree(&self, tree: ParentTree) {
         let _ = self.previous_tree.set(tree);
     }
 
-    /// What the parent snapshot says of an entry.
-    pub fn previous_entry(&self, name: &[u8]) -> Option<&Node> {
-        self.previous_tree.get()?.entry(name)
-    }
-
-    /// The id of its tree: that of the parent snapshot's, if both are the same.
-    pub fn tree_id(&self, json: &[u8]) -> Id {
-        let same = self.previous_tree.get().and_then(|previous| previous.id_if_same(json));
-        same.unwrap_or_else(|| Id::of(json))
+    /// Its tree in the parent snapshot.
+    pub fn previous_tree(&self) -> Option<&ParentTree> {
+        self.previous_tree.get()
     }
 }

@@ -81,7 +81,12 @@ pub fn xattrs(path: &Path) -> Result<Vec<Xattr>, Errno> {
 
 /// Calls `read` with more and more room until all fits. Never with none: rustix answers that with a length of 0.
 fn whole(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
-    let mut buffer = vec![0; XATTR_BYTES];
+    let mut short = [0; XATTR_BYTES];
+    match read(&mut short) {
+        Err(Errno::RANGE) => {}
+        read => return Ok(short.get(..read?).unwrap_or_default().to_vec()),
+    }
+    let mut buffer = vec![0; XATTR_BYTES * 4];
     loop {
         match read(&mut buffer) {
             Err(Errno::RANGE) if buffer.len() < XATTR_BYTES_MAX => buffer.resize(buffer.len() * 4, 0),

@@ -13,6 +13,7 @@
 //! wait. The root tree is complete when every entry below it is; `Store::finish` then makes everything
 //! durable, and only after that may a snapshot be written.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -42,7 +43,7 @@ pub mod walk;
 pub mod work;
 
 use chunk::Rabin;
-use directory::Directory;
+use directory::{Directory, Entry};
 use entry::NodeMaker;
 use exclude::Excludes;
 use large::{LargeFile, Step};
@@ -163,7 +164,7 @@ pub fn save(
         root_device: stat.st_dev,
     };
     let root = root_directory(&stages, parent, &stat);
-    stages.frontier.push(std::iter::once(Work::List(root)));
+    stages.frontier.push(std::iter::once(Work::Family(vec![root])));
     let finished = std::thread::scope(|scope| {
         for _ in 0..options.plan.store.uploads {
             let upload = || {
@@ -199,7 +200,7 @@ fn root_directory(stages: &Stages<'_>, parent: Option<Id>, stat: &Stat) -> Arc<D
     let source = &stages.options.source;
     let path = std::path::absolute(source).unwrap_or_else(|_| source.clone());
     let previous =
-        parent.map(|subtree| Node { kind: NodeKind::Dir, subtree: Some(subtree), ..Node::default() });
+        parent.map(|subtree| (Node { kind: NodeKind::Dir, subtree: Some(subtree), ..Node::default() }, 0..0));
     Arc::new(Directory::new(path, None, stages.maker.node(b"", stat), previous))
 }
 
@@ -257,37 +258,56 @@ impl Stages<'_> {
     }
 
     /// An entry is done, or left out; the last of a directory completes it.
-    fn complete(&self, directory: &Arc<Directory>, slot: usize, node: Option<Node>) {
-        if directory.complete(slot, node) {
-            self.queue.push(Task::Tree(Arc::clone(directory)));
+    fn complete(&self, directory: &Arc<Directory>, slot: usize, entry: Entry) {
+        if directory.complete(slot, entry) {
+            self.all_done(Arc::clone(directory));
         }
     }
 
-    /// A link, device or fifo is done.
-    fn other_done(&self, directory: &Arc<Directory>, slot: usize, node: Node) {
-        self.complete(directory, slot, Some(node));
+    /// All entries of a directory are done: where nothing changed it is done as well, else a worker makes its tree.
+    fn all_done(&self, mut directory: Arc<Directory>) {
+        while let Some(tree) = directory.unchanged() {
+            match self.directory_done(&directory, tree) {
+                Some(above) => directory = above,
+                None => return,
+            }
+        }
+        self.queue.push(Task::Tree(directory));
     }
 
     /// A file is stored, or taken over from the parent.
-    fn file_done(&self, directory: &Arc<Directory>, slot: usize, node: Node) {
-        let previous = directory.previous_entry(&node.name);
-        self.counts.files.add(previous, &node);
-        self.counts.files_processed.add(1);
-        self.counts.bytes_processed.add(node.size);
-        self.monitor.progress().files_done.add(1);
-        self.complete(directory, slot, Some(node));
+    fn file_done(&self, directory: &Arc<Directory>, slot: usize, node: &Node) {
+        let tree = directory.previous_tree();
+        let previous = tree.and_then(|tree| tree.text.find(&node.name, None).ok().flatten());
+        self.counts.files.add(previous.as_ref().map(|(node, _)| node), node);
+        let place = previous.map(|(_, place)| place).unwrap_or_default();
+        self.file_counted(directory, slot, node.size, directory.entry(node, &place));
     }
 
-    /// A directory's tree is stored.
-    fn directory_done(&self, directory: &Arc<Directory>, tree: Id) {
-        let Some(mut node) = lock(&directory.node).take() else { return };
+    /// A file is as the parent has it, at `place` of its directory's tree.
+    fn file_unchanged(&self, directory: &Arc<Directory>, slot: usize, bytes: u64, place: Range<usize>) {
+        self.counts.files.unmodified.add(1);
+        self.file_counted(directory, slot, bytes, Entry::AsInParent(place));
+    }
+
+    fn file_counted(&self, directory: &Arc<Directory>, slot: usize, bytes: u64, entry: Entry) {
+        self.counts.files_processed.add(1);
+        self.counts.bytes_processed.add(bytes);
+        self.monitor.progress().files_done.add(1);
+        self.complete(directory, slot, entry);
+    }
+
+    /// A directory's tree is stored. The directory above, if this was its last entry.
+    fn directory_done(&self, directory: &Arc<Directory>, tree: Id) -> Option<Arc<Directory>> {
+        let mut node = lock(&directory.node).take()?;
         node.subtree = Some(tree);
         if let Some((above, slot)) = &directory.above {
             self.counts.dirs.add(directory.previous.as_ref(), &node);
-            self.complete(above, *slot, Some(node));
+            above.complete(*slot, above.entry(&node, &directory.place)).then(|| Arc::clone(above))
         } else {
             *lock(&self.root) = Some(tree);
             self.queue.close();
+            None
         }
     }
 
@@ -295,7 +315,7 @@ impl Stages<'_> {
     fn take_step(&self, file: &Arc<LargeFile>, step: Step) {
         step.chunks.into_iter().for_each(|chunk| self.queue.push(Task::Chunk(chunk)));
         if let Some(node) = step.node {
-            self.file_done(&file.directory, file.slot, node);
+            self.file_done(&file.directory, file.slot, &node);
         }
     }
 }

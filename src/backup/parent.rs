@@ -13,9 +13,9 @@ use rustix::fs::Stat;
 use super::entry::NodeMaker;
 use super::run::lock;
 use crate::error::{Error, Result};
-use crate::repository::blob::{BlobType, Opener};
-use crate::repository::index::Index;
-use crate::repository::tree::{Node, NodeKind, Tree};
+use crate::repository::blob::{BadBlob, BlobType, Opener};
+use crate::repository::index::{Index, Location};
+use crate::repository::tree::{Node, NodeKind, TreeText};
 use crate::repository::{Id, Repository, damaged_blob, missing_blob};
 
 /// What may differ in an unchanged file (`RESTIC_IGNORE_CTIME`, `RESTIC_IGNORE_INODE`).
@@ -39,35 +39,19 @@ pub fn is_unchanged(old: &Node, stat: &Stat, maker: &NodeMaker, ignore: Ignore) 
         && (ignore.inode || old.inode == new.inode)
 }
 
-/// A tree that is longer is not kept to be compared, in bytes.
-const JSON_BYTES_MAX: usize = 1 << 20;
-
 /// A directory as the parent snapshot has it.
 #[derive(Debug)]
 pub struct ParentTree {
-    id: Id,
-    /// As it is stored; empty where that is not kept.
-    json: Vec<u8>,
-    nodes: Vec<Node>,
-}
-
-impl ParentTree {
-    /// What it says of an entry.
-    #[must_use]
-    pub fn entry(&self, name: &[u8]) -> Option<&Node> {
-        let position = self.nodes.binary_search_by(|node| node.name.as_slice().cmp(name)).ok()?;
-        self.nodes.get(position)
-    }
-
-    /// The id of `json`, if it is this tree to the byte.
-    #[must_use]
-    pub fn id_if_same(&self, json: &[u8]) -> Option<Id> {
-        (self.json == json).then_some(self.id)
-    }
+    /// Its id.
+    pub id: Id,
+    /// What it says.
+    pub text: TreeText,
 }
 
 /// Tree packs kept in memory at most.
 const PACKS_MAX: usize = 2;
+/// Trees that are longer together are not read together, in bytes.
+const TOGETHER_BYTES: u64 = 256 << 10;
 /// A larger pack is not fetched whole.
 const PACK_BYTES_MAX: u64 = 32 << 20;
 
@@ -101,13 +85,38 @@ impl<'a> ParentTrees<'a> {
         Self { repository, index, packs: Mutex::default(), unreadable: Mutex::default() }
     }
 
-    /// A tree by id.
-    pub fn tree(&self, id: &Id, opener: &mut Opener) -> Result<ParentTree> {
-        let tree = self.read(id, opener);
-        if let Err(error) = &tree {
-            lock(&self.unreadable).insert(*id, error.clone());
+    /// Trees by id, hashed side by side: as many of the first as are not long together, one at least.
+    ///
+    /// # Errors
+    /// A hash that was computed wrongly. What is the matter with one tree is its own.
+    pub fn trees(&self, ids: &[Id], opener: &mut Opener) -> Result<Vec<Result<ParentTree>>> {
+        let mut read = Vec::new();
+        let mut bytes = 0;
+        for id in ids {
+            let location = self.index.lookup(BlobType::Tree, id);
+            bytes += location.map_or(0, |location| location.extent.plain_bytes());
+            if !read.is_empty() && bytes > TOGETHER_BYTES {
+                break;
+            }
+            let location = location.ok_or_else(|| missing_blob(BlobType::Tree, id));
+            read.push(location.and_then(|location| Ok((location, self.read(id, &location, opener)?))));
         }
-        tree
+        let texts: Vec<&[u8]> = read.iter().flatten().map(|(_, json)| json.as_slice()).collect();
+        let mut hashes = Id::of_many(&texts)?.into_iter();
+        let trees = ids.iter().zip(read).map(|(id, read)| {
+            let (location, json) = read?;
+            match hashes.next().unwrap_or_default() {
+                hash if hash == *id => Ok(ParentTree { id: *id, text: TreeText::new(json) }),
+                hash => Err(damaged_blob(BlobType::Tree, id, &location.pack, &BadBlob::OtherHash(hash))),
+            }
+        });
+        let trees: Vec<_> = trees.collect();
+        for (id, tree) in ids.iter().zip(&trees) {
+            if let Err(error) = tree {
+                lock(&self.unreadable).insert(*id, error.clone());
+            }
+        }
+        Ok(trees)
     }
 
     /// Once a tree could not be read, others that the index lists may be gone as well: a new snapshot that
@@ -122,16 +131,17 @@ impl<'a> ParentTrees<'a> {
         };
         match known {
             Some(error) => Err(error),
-            None => self.tree(id, &mut self.repository.opener()?).map(drop),
+            None => self
+                .trees(&[*id], &mut self.repository.opener()?)?
+                .into_iter()
+                .try_for_each(|tree| tree.map(drop)),
         }
     }
 
-    fn read(&self, id: &Id, opener: &mut Opener) -> Result<ParentTree> {
-        let location =
-            self.index.lookup(BlobType::Tree, id).ok_or_else(|| missing_blob(BlobType::Tree, id))?;
+    /// The JSON of a tree, whose hash is not compared yet.
+    fn read(&self, id: &Id, location: &Location, opener: &mut Opener) -> Result<Vec<u8>> {
         let Some(pack) = self.pack(&location.pack)? else {
-            let nodes = self.repository.read_tree(self.index, id, opener)?.nodes;
-            return Ok(ParentTree { id: *id, json: Vec::new(), nodes });
+            return self.repository.read_blob(self.index, BlobType::Tree, id, opener);
         };
         let start = location.extent.offset as usize;
         let damaged = |cause: &dyn std::fmt::Display| damaged_blob(BlobType::Tree, id, &location.pack, cause);
@@ -139,12 +149,9 @@ impl<'a> ParentTrees<'a> {
             .get(start..start + location.extent.length as usize)
             .ok_or_else(|| damaged(&"the pack is too short"))?;
         let mut json = Vec::new();
-        opener.open(id, sealed, location.extent.plain_length, &mut json).map_err(|cause| damaged(&cause))?;
-        let nodes = Tree::decode(&json).map_err(|cause| damaged(&cause))?.nodes;
-        if json.len() > JSON_BYTES_MAX {
-            json = Vec::new();
-        }
-        Ok(ParentTree { id: *id, json, nodes })
+        let opened = opener.open_unverified(sealed, location.extent.plain_length, &mut json);
+        opened.map_err(|cause| damaged(&cause))?;
+        Ok(json)
     }
 
     /// A whole pack; `None` when it is better read blob by blob.
@@ -178,20 +185,6 @@ impl<'a> ParentTrees<'a> {
 
 /// Whether all blobs of an old content are still there.
 #[must_use]
-pub fn content_is_stored(index: &Index, node: &Node) -> bool {
-    node.content.iter().flatten().all(|id| index.contains(BlobType::Data, id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_same_bytes_have_the_id_of_the_parents_tree() {
-        let (json, other) = (br#"{"nodes":[]}"#, br#"{"nodes":[ ]}"#);
-        let tree = |kept: &[u8]| ParentTree { id: Id::of(json), json: kept.to_vec(), nodes: Vec::new() };
-        assert_eq!(tree(json).id_if_same(json), Some(Id::of(json)));
-        assert_eq!(tree(json).id_if_same(other), None);
-        assert_eq!(tree(b"").id_if_same(json), None);
-    }
+pub fn is_stored(index: &Index, content: &[Id]) -> bool {
+    content.iter().all(|id| index.contains(BlobType::Data, id))
 }

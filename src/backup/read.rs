@@ -12,11 +12,12 @@ use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 
 use super::Stages;
 use super::chunk::{CHUNK_BYTES_MIN, WINDOW_BYTES};
-use super::directory::Directory;
+use super::directory::{Directory, Entry};
 use super::large::{BUFFER_BYTES, LargeFile, SEGMENT_BYTES, SegmentBuffer, SegmentTask};
 use super::queue::{Batch, SmallFile, Task};
 use super::run::{Pool, Pooled};
 use super::walk::cannot;
+use crate::repository::Id;
 use crate::repository::blob::Opener;
 use crate::repository::tree::{Node, NodeKind};
 
@@ -34,6 +35,10 @@ pub struct Reader<'a> {
     batch: Option<Batch>,
     /// Opens the parent's trees; `None` without a parent.
     pub opener: Option<Opener>,
+    /// The head of the file that is looked at.
+    pub head: Vec<u8>,
+    /// Its content in the parent.
+    pub content: Vec<Id>,
 }
 
 enum Small {
@@ -44,7 +49,8 @@ enum Small {
 impl<'a> Reader<'a> {
     /// A reader with buffers of its own.
     pub fn new(stages: &'a Stages<'a>, opener: Option<Opener>) -> Self {
-        Self { stages, pool: Pool::new(BUFFERS, BUFFER_BYTES), batch: None, opener }
+        let pool = Pool::new(BUFFERS, BUFFER_BYTES);
+        Self { stages, pool, batch: None, opener, head: Vec::new(), content: Vec::new() }
     }
 
     /// Hands the files read so far to a worker.
@@ -86,7 +92,7 @@ impl<'a> Reader<'a> {
             Err(error) => cannot("open", error),
         };
         stages.item_failed("archival", path, &failed);
-        stages.complete(directory, slot, None);
+        stages.complete(directory, slot, Entry::LeftOut);
     }
 
     fn read_small(

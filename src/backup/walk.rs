@@ -6,6 +6,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,26 +16,32 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat
 use rustix::io::Errno;
 
 use super::Stages;
-use super::directory::Directory;
+use super::directory::{Directory, Entry};
 use super::entry::xattrs;
-use super::parent::{content_is_stored, is_unchanged};
-use super::queue::Task;
+use super::parent::{is_stored, is_unchanged};
 use super::read::Reader;
 use super::run::{NAP, Run, lock};
-use crate::repository::tree::{Node, NodeKind};
+use crate::repository::Id;
+use crate::repository::tree::{Node, NodeKind, encode_head_into};
 
 /// Entries of a directory that one reader takes at a time.
 const PART: usize = 512;
+/// Neighbouring directories whose trees in the parent are read together: as many as the widest CPU hashes at once.
+const FAMILY: usize = 16;
 
 /// A part of a directory's entries.
 pub struct Part {
     directory: Arc<Directory>,
     handle: Arc<OwnedFd>,
     names: Vec<(usize, Vec<u8>)>,
+    /// Where the parent's tree has the next entry, if nothing changed.
+    expected: Option<usize>,
 }
 
 /// What a reader does next.
 pub enum Work {
+    /// Read what the parent has of directories next to one another, and list them.
+    Family(Vec<Arc<Directory>>),
     /// List a directory.
     List(Arc<Directory>),
     /// Look at some of its entries.
@@ -105,13 +112,26 @@ pub fn walk(stages: &Stages<'_>, reader: &mut Reader<'_>) {
         });
         let Some(work) = work else { return };
         match work {
+            Work::Family(family) => list_family(stages, reader, family),
             Work::List(directory) => list(stages, reader, &directory),
-            Work::Entries(part) => look_at(stages, reader, &part),
+            Work::Entries(part) => look_at(stages, reader, part),
         }
         stages.frontier.done();
         if stages.run.is_over() {
             return;
         }
+    }
+}
+
+fn list_family(stages: &Stages<'_>, reader: &mut Reader<'_>, mut family: Vec<Arc<Directory>>) {
+    let ready = load_previous(stages, reader, &family);
+    let others = family.split_off(ready);
+    let mut ready = family.into_iter();
+    let first = ready.next();
+    let others = (!others.is_empty()).then_some(Work::Family(others));
+    stages.frontier.push(ready.map(Work::List).chain(others));
+    if let Some(first) = first {
+        list(stages, reader, &first);
     }
 }
 
@@ -138,13 +158,11 @@ fn list(stages: &Stages<'_>, reader: &mut Reader<'_>, directory: &Arc<Directory>
         }
     }
     directory.add_ignore_files(ignore_files);
-    load_previous(stages, reader, directory);
     names.sort_unstable();
     // A directory that changes while it is listed may name an entry twice.
     names.dedup();
     if directory.expect(names.len()) {
-        stages.queue.push(Task::Tree(Arc::clone(directory)));
-        return;
+        return stages.all_done(Arc::clone(directory));
     }
     let handle = Arc::new(handle);
     let mut parts = Vec::new();
@@ -154,20 +172,27 @@ fn list(stages: &Stages<'_>, reader: &mut Reader<'_>, directory: &Arc<Directory>
         if part.is_empty() {
             break;
         }
-        parts.push(Part { directory: Arc::clone(directory), handle: Arc::clone(&handle), names: part });
+        let tree = directory.previous_tree().filter(|_| parts.is_empty());
+        let expected = tree.and_then(|tree| tree.text.first());
+        parts.push(Part {
+            directory: Arc::clone(directory),
+            handle: Arc::clone(&handle),
+            names: part,
+            expected,
+        });
     }
     let mut parts = parts.into_iter();
     let first = parts.next();
     stages.frontier.push(parts.map(Work::Entries));
     if let Some(first) = first {
-        look_at(stages, reader, &first);
+        look_at(stages, reader, first);
     }
 }
 
 /// A directory that cannot be read has no node; the root without one fails the run.
 fn leave_out(stages: &Stages<'_>, directory: &Arc<Directory>) {
     match &directory.above {
-        Some((above, slot)) => stages.complete(above, *slot, None),
+        Some((above, slot)) => stages.complete(above, *slot, Entry::LeftOut),
         None => stages.run.fail(
             crate::error::Error::new(crate::error::ErrorKind::Other, "cannot read the source")
                 .at(directory.path.display().to_string())
@@ -176,50 +201,62 @@ fn leave_out(stages: &Stages<'_>, directory: &Arc<Directory>) {
     }
 }
 
-/// Loads what the parent snapshot has of a directory. What cannot be read is not relied on.
-fn load_previous(stages: &Stages<'_>, reader: &mut Reader<'_>, directory: &Directory) {
-    let subtree = directory.previous.as_ref().and_then(|previous| previous.subtree);
-    let (Some(parent), Some(subtree), Some(opener)) = (stages.parent, subtree, reader.opener.as_mut()) else {
-        return;
-    };
-    match parent.tree(&subtree, opener) {
-        Ok(tree) => directory.set_previous_tree(tree),
+/// Loads what the parent snapshot has of directories, and says of how many of them. What cannot be read is not
+/// relied on.
+fn load_previous(stages: &Stages<'_>, reader: &mut Reader<'_>, family: &[Arc<Directory>]) -> usize {
+    let (Some(parent), Some(opener)) = (stages.parent, reader.opener.as_mut()) else { return family.len() };
+    let subtree = |directory: &Arc<Directory>| directory.previous.as_ref()?.subtree;
+    let known: Vec<_> = family.iter().enumerate().filter_map(|(n, of)| Some((n, of, subtree(of)?))).collect();
+    let ids: Vec<Id> = known.iter().map(|(_, _, id)| *id).collect();
+    let trees = match parent.trees(&ids, opener) {
+        Ok(trees) => trees,
         Err(error) => {
-            let place = directory.path.display();
-            stages
-                .monitor
-                .warn(&format!("{place}: cannot compare with the parent, reading all files: {error}"));
+            stages.run.fail(error);
+            return family.len();
+        }
+    };
+    let next = known.get(trees.len()).map_or(family.len(), |(number, ..)| *number);
+    for ((_, directory, _), tree) in known.iter().zip(trees) {
+        match tree {
+            Ok(tree) => directory.set_previous_tree(tree),
+            Err(error) => {
+                let place = directory.path.display();
+                stages
+                    .monitor
+                    .warn(&format!("{place}: cannot compare with the parent, reading all files: {error}"));
+            }
         }
     }
+    next
 }
 
-fn look_at(stages: &Stages<'_>, reader: &mut Reader<'_>, part: &Part) {
+fn look_at(stages: &Stages<'_>, reader: &mut Reader<'_>, mut part: Part) {
     let mut path = part.directory.path.clone();
     let mut below = Vec::new();
-    for (slot, name) in &part.names {
+    for (slot, name) in std::mem::take(&mut part.names) {
         if stages.run.is_over() {
             return;
         }
-        path.push(OsStr::from_bytes(name));
-        if let Some(directory) = entry(stages, reader, part, *slot, name, &path) {
-            below.push(Work::List(directory));
+        path.push(OsStr::from_bytes(&name));
+        if let Some(directory) = entry(stages, reader, &mut part, slot, &name, &path) {
+            below.push(directory);
         }
         path.pop();
     }
-    stages.frontier.push(below.into_iter());
+    stages.frontier.push(below.chunks(FAMILY).map(|family| Work::Family(family.to_vec())));
 }
 
 /// One entry: a directory is returned, everything else is done or handed to a worker.
 fn entry(
     stages: &Stages<'_>,
     reader: &mut Reader<'_>,
-    part: &Part,
+    part: &mut Part,
     slot: usize,
     name: &[u8],
     path: &Path,
 ) -> Option<Arc<Directory>> {
-    let directory = &part.directory;
-    let skip = |stages: &Stages<'_>| stages.complete(directory, slot, None);
+    let directory = &Arc::clone(&part.directory);
+    let skip = |stages: &Stages<'_>| stages.complete(directory, slot, Entry::LeftOut);
     let stat = match statat(&*part.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(error) => {
@@ -237,14 +274,16 @@ fn entry(
         NodeKind::Socket | NodeKind::Irregular => skip(stages),
         NodeKind::Dir => {
             add_xattrs(stages, path, &mut node);
-            return Some(below(directory, slot, node, path));
+            let previous = part.previous(stages, name, path).filter(|(node, _)| node.kind == NodeKind::Dir);
+            let above = Some((Arc::clone(directory), slot));
+            return Some(Arc::new(Directory::new(PathBuf::from(path), above, node, previous)));
         }
         NodeKind::File => file(stages, reader, part, (slot, &stat), node, path),
         NodeKind::Symlink => match readlinkat(&*part.handle, name, Vec::new()) {
             Ok(target) => {
                 node.link_target = target.into_bytes();
                 add_xattrs(stages, path, &mut node);
-                stages.other_done(directory, slot, node);
+                other(stages, part, slot, &node, path);
             }
             Err(error) => {
                 stages.item_failed("archival", path, &cannot("read the link", error));
@@ -253,42 +292,87 @@ fn entry(
         },
         NodeKind::BlockDevice | NodeKind::CharDevice | NodeKind::Fifo => {
             add_xattrs(stages, path, &mut node);
-            stages.other_done(directory, slot, node);
+            other(stages, part, slot, &node, path);
         }
     }
     None
 }
 
-fn below(above: &Arc<Directory>, slot: usize, node: Node, path: &Path) -> Arc<Directory> {
-    let previous =
-        above.previous_entry(&node.name).filter(|previous| previous.kind == NodeKind::Dir).cloned();
-    let above = Some((Arc::clone(above), slot));
-    Arc::new(Directory::new(PathBuf::from(path), above, node, previous))
+/// A link, device or fifo.
+fn other(stages: &Stages<'_>, part: &mut Part, slot: usize, node: &Node, path: &Path) {
+    let place = part.previous(stages, &node.name, path).map(|(_, place)| place);
+    let entry = part.directory.entry(node, &place.unwrap_or_default());
+    stages.complete(&part.directory, slot, entry);
 }
 
 fn file(
     stages: &Stages<'_>,
     reader: &mut Reader<'_>,
-    part: &Part,
+    part: &mut Part,
     (slot, stat): (usize, &Stat),
     mut node: Node,
     path: &Path,
 ) {
-    let directory = &part.directory;
     add_xattrs(stages, path, &mut node);
     stages.found(node.size);
-    let previous = directory.previous_entry(&node.name);
-    if let Some(previous) =
-        previous.filter(|old| is_unchanged(old, stat, stages.maker, stages.options.ignore))
-    {
-        if content_is_stored(stages.index, previous) {
-            node.content = Some(previous.content.clone().unwrap_or_default());
-            return stages.file_done(directory, slot, node);
-        }
+    let lost = || {
         let lost = "parts of it are not in the repository any more: saving it again";
         stages.monitor.warn(&format!("{}: {lost}", path.display()));
+    };
+    if let Some(place) = part.unchanged_file(&node, &mut reader.head, &mut reader.content) {
+        if is_stored(stages.index, &reader.content) {
+            return stages.file_unchanged(&part.directory, slot, node.size, place);
+        }
+        lost();
+    } else if let Some((previous, _)) = part
+        .previous(stages, &node.name, path)
+        .filter(|(old, _)| is_unchanged(old, stat, stages.maker, stages.options.ignore))
+    {
+        let content = previous.content.unwrap_or_default();
+        if is_stored(stages.index, &content) {
+            node.content = Some(content);
+            return stages.file_done(&part.directory, slot, &node);
+        }
+        lost();
     }
-    reader.read(directory, slot, &part.handle, node, path);
+    reader.read(&part.directory, slot, &part.handle, node, path);
+}
+
+impl Part {
+    /// Where the parent's tree has a file, if what it says of it is what would be written now; `content` becomes its
+    /// content. Whoever has that entry next is expected behind it.
+    fn unchanged_file(
+        &mut self,
+        node: &Node,
+        head: &mut Vec<u8>,
+        content: &mut Vec<Id>,
+    ) -> Option<Range<usize>> {
+        let text = &self.directory.previous_tree()?.text;
+        head.clear();
+        encode_head_into(node, head);
+        let place = text.file(self.expected?, head, content)?;
+        self.expected = text.after(&place);
+        Some(place)
+    }
+
+    /// The node of an entry in the parent's tree, and where that has it.
+    fn previous(&mut self, stages: &Stages<'_>, name: &[u8], path: &Path) -> Option<(Node, Range<usize>)> {
+        let text = &self.directory.previous_tree()?.text;
+        match text.find(name, self.expected) {
+            Ok(found) => {
+                let (node, place) = found?;
+                self.expected = text.after(&place);
+                Some((node, place))
+            }
+            Err(cause) => {
+                let cannot = "cannot compare with the parent";
+                stages
+                    .monitor
+                    .warn(&format!("{}: {cannot}: the tree does not decode: {cause}", path.display()));
+                None
+            }
+        }
+    }
 }
 
 fn add_xattrs(stages: &Stages<'_>, path: &Path, node: &mut Node) {

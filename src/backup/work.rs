@@ -12,7 +12,6 @@ use super::queue::{Batch, Task};
 use crate::error::Result;
 use crate::repository::Id;
 use crate::repository::blob::{BlobType, Sealer, shrink};
-use crate::repository::tree::encode_into;
 
 struct Worker<'a> {
     stages: &'a Stages<'a>,
@@ -64,7 +63,7 @@ impl Worker<'_> {
             let mut node = file.node;
             node.content = Some(if file.range.is_empty() { Vec::new() } else { vec![id] });
             self.stages.monitor.progress().bytes_done.add(node.size);
-            self.stages.file_done(&file.directory, file.slot, node);
+            self.stages.file_done(&file.directory, file.slot, &node);
         }
         Ok(())
     }
@@ -81,17 +80,17 @@ impl Worker<'_> {
     }
 
     fn tree(&mut self, directory: &Arc<Directory>) -> Result<()> {
-        let nodes = directory.take_nodes();
         let mut json = std::mem::take(&mut self.scratch);
-        encode_into(&nodes, &mut json);
-        drop(nodes);
-        let id = directory.tree_id(&json);
+        directory.write_into(&mut json);
+        let id = Id::of(&json);
         self.stages.parent.map_or(Ok(()), |trees| trees.require(&id))?;
         let added = self.add(BlobType::Tree, id, &json);
         shrink(&mut json);
         self.scratch = json;
         added?;
-        self.stages.directory_done(directory, id);
+        if let Some(above) = self.stages.directory_done(directory, id) {
+            self.stages.all_done(above);
+        }
         Ok(())
     }
 }

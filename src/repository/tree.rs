@@ -1,17 +1,20 @@
 //! Trees and nodes: how a directory is recorded, byte for byte as restic 0.19 writes it.
 //!
-//! Here stand the records; `encode` and `decode` turn them into JSON and back without loss, `mode` knows Go's
-//! file modes. A tree's id is the hash of its JSON, so a field written otherwise breaks deduplication.
+//! Here stand the records; `encode` and `decode` turn them into JSON and back without loss, `text` finds and compares
+//! nodes in the JSON itself, `mode` knows Go's file modes. A tree's id is the hash of its JSON, so a field written
+//! otherwise breaks deduplication.
 
 mod decode;
 mod encode;
 mod mode;
+mod text;
 
 use super::Id;
 
 pub(super) use decode::read_time;
-pub use encode::encode_into;
+pub use encode::{encode_head_into, encode_into, encode_node_into, join_into};
 pub use mode::{go_mode, unix_mode};
+pub use text::TreeText;
 
 pub use super::json::DecodeError;
 pub use super::time::NodeTime;

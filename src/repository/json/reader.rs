@@ -49,10 +49,16 @@ impl<'a> Reader<'a> {
         Self { rest: data, length: data.len(), depth: 0 }
     }
 
+    /// The present place, in bytes from the beginning.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.length - self.rest.len()
+    }
+
     /// An error at the present place.
     #[must_use]
     pub fn error(&self, what: &'static str) -> DecodeError {
-        DecodeError { what, at: self.length - self.rest.len() }
+        DecodeError { what, at: self.at() }
     }
 
     /// Ends the reading: nothing but white space may follow.
@@ -223,7 +229,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes `word`, if that comes next.
-    fn take(&mut self, word: &[u8]) -> bool {
+    pub fn take(&mut self, word: &[u8]) -> bool {
         self.rest.strip_prefix(word).map(|rest| self.rest = rest).is_some()
     }
 

@@ -46,7 +46,8 @@ fn read_nodes(reader: &mut Reader<'_>, length: usize) -> Result<Vec<Node>, Decod
     Ok(nodes)
 }
 
-fn read_node(reader: &mut Reader<'_>) -> Result<Node, DecodeError> {
+/// Reads one node.
+pub(super) fn read_node(reader: &mut Reader<'_>) -> Result<Node, DecodeError> {
     let unset = NodeTime::UNSET;
     let mut node =
         Node { kind: NodeKind::Irregular, mtime: unset, atime: unset, ctime: unset, ..Node::default() };
@@ -89,7 +90,8 @@ fn read_node(reader: &mut Reader<'_>) -> Result<Node, DecodeError> {
     Ok(node)
 }
 
-fn read_name(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
+/// Reads the value of a node's name.
+pub(super) fn read_name(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
     let error = reader.error("a name is not quoted as Go quotes");
     let quoted = reader.bytes()?;
     unquote(&quoted).map(std::borrow::Cow::into_owned).ok_or(error)

@@ -1,6 +1,7 @@
 //! Nodes to JSON: restic's fields in restic's order, absent where restic leaves them out.
 //!
-//! No value stands in between: a directory of 100 000 entries is written at the speed of memory.
+//! No value stands in between: a directory of 100 000 entries is written at the speed of memory. A node's head is
+//! all of it before its content; what stands in a tree of before can be compared with it (`text.rs`).
 
 use super::{Node, Tree, Xattr};
 use crate::repository::json::{push_base64, push_id, push_number, push_string};
@@ -23,17 +24,49 @@ impl Tree {
 /// When they do not ascend: no tree is better than one that restic refuses.
 pub fn encode_into(nodes: &[Node], out: &mut Vec<u8>) {
     assert!(nodes.is_sorted_by(|left, right| left.name < right.name), "names ascend");
-    out.extend_from_slice(b"{\"nodes\":[");
+    out.extend_from_slice(BEGIN);
     for (place, node) in nodes.iter().enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        push_node(out, node);
+        encode_node_into(node, out);
     }
-    out.extend_from_slice(b"]}\n");
+    out.extend_from_slice(END);
 }
 
-fn push_node(out: &mut Vec<u8>, node: &Node) {
+/// The blob of a tree begins with this.
+pub(super) const BEGIN: &[u8] = b"{\"nodes\":[";
+/// And ends with this.
+pub(super) const END: &[u8] = b"]}\n";
+/// What follows the head of a file.
+pub(super) const CONTENT: &[u8] = b",\"content\":[";
+
+/// Appends the blob of a tree whose nodes are written already; the caller keeps their names strictly ascending.
+pub fn join_into<'a>(nodes: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(BEGIN);
+    for (place, node) in nodes.enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(node);
+    }
+    out.extend_from_slice(END);
+}
+
+/// Appends a node.
+pub fn encode_node_into(node: &Node, out: &mut Vec<u8>) {
+    encode_head_into(node, out);
+    push_content(out, node);
+    if let Some(subtree) = &node.subtree {
+        out.extend_from_slice(b",\"subtree\":");
+        push_id(out, subtree);
+    }
+    text_unless_empty(out, b",\"error\":", node.error.as_bytes());
+    out.push(b'}');
+}
+
+/// Appends what a node says before its content.
+pub fn encode_head_into(node: &Node, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"name\":");
     push_string(out, &quote(&node.name));
     out.extend_from_slice(b",\"type\":\"");
@@ -60,13 +93,6 @@ fn push_node(out: &mut Vec<u8>, node: &Node) {
         out.extend_from_slice(attributes.as_bytes());
     }
     number_unless_zero(out, b",\"device\":", node.device);
-    push_content(out, node);
-    if let Some(subtree) = &node.subtree {
-        out.extend_from_slice(b",\"subtree\":");
-        push_id(out, subtree);
-    }
-    text_unless_empty(out, b",\"error\":", node.error.as_bytes());
-    out.push(b'}');
 }
 
 fn push_link_target(out: &mut Vec<u8>, target: &[u8]) {
@@ -93,7 +119,7 @@ fn push_xattrs(out: &mut Vec<u8>, xattrs: &[Xattr]) {
 
 fn push_content(out: &mut Vec<u8>, node: &Node) {
     let Some(blobs) = &node.content else { return out.extend_from_slice(b",\"content\":null") };
-    out.extend_from_slice(b",\"content\":[");
+    out.extend_from_slice(CONTENT);
     for (place, blob) in blobs.iter().enumerate() {
         if place > 0 {
             out.push(b',');
