@@ -35,6 +35,9 @@ const UNINDEXED_PACKS_MIN: usize = 16;
 /// An index file is written at the latest after this long.
 const INDEX_EVERY: Duration = Duration::from_mins(2);
 
+/// How often the end of a run looks whether the uploaders are done.
+const TICK: Duration = Duration::from_millis(1);
+
 /// What a run added, for its summary.
 #[derive(Debug, Default)]
 pub struct Added {
@@ -354,7 +357,8 @@ impl<'a> Store<'a> {
         self.closing.store(true, Ordering::SeqCst);
         let written = self.write_rest();
         while self.uploaders.load(Ordering::SeqCst) > 0 {
-            let _ = self.uploads.send_timeout(Upload::NoMore, NAP);
+            // The last to be told may still count as one that is to be told.
+            let _ = self.uploads.send_timeout(Upload::NoMore, TICK);
         }
         written
     }
@@ -375,7 +379,7 @@ impl<'a> Store<'a> {
             Ok(())
         });
         while self.in_flight.load(Ordering::SeqCst) > 0 && flushed.is_ok() {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(TICK);
         }
         flushed?;
         self.flush_index()
