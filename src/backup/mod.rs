@@ -272,7 +272,7 @@ impl Stages<'_> {
                 None => return,
             }
         }
-        self.queue.push(Task::Tree(directory));
+        self.queue.push(Task::Trees(vec![directory]));
     }
 
     /// A file is stored, or taken over from the parent.

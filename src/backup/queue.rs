@@ -36,11 +36,14 @@ pub struct Batch {
     pub files: Vec<SmallFile>,
 }
 
+/// Trees that one worker takes at a time: as many as the widest CPU hashes at once.
+const TREES: usize = 16;
+
 /// What a worker does next.
 #[derive(Debug)]
 pub enum Task {
-    /// A directory whose entries are all done.
-    Tree(Arc<Directory>),
+    /// Directories whose entries are all done.
+    Trees(Vec<Arc<Directory>>),
     /// A chunk of a large file.
     Chunk(ChunkTask),
     /// A segment of a large file to find cut places in.
@@ -70,7 +73,7 @@ impl Queue {
     pub fn push(&self, task: Task) {
         let mut waiting = lock(&self.waiting);
         match task {
-            Task::Tree(directory) => waiting.trees.push_back(directory),
+            Task::Trees(directories) => waiting.trees.extend(directories),
             Task::Chunk(chunk) => waiting.chunks.push_back(chunk),
             Task::Segment(segment) => waiting.segments.push_back(segment),
             Task::Files(batch) => waiting.files.push_back(batch),
@@ -105,8 +108,10 @@ impl Queue {
 
 impl Waiting {
     fn next(&mut self) -> Option<Task> {
-        let tree = self.trees.pop_front().map(Task::Tree);
-        tree.or_else(|| self.chunks.pop_front().map(Task::Chunk))
+        let trees: Vec<_> = self.trees.drain(..self.trees.len().min(TREES)).collect();
+        let trees = (!trees.is_empty()).then_some(Task::Trees(trees));
+        trees
+            .or_else(|| self.chunks.pop_front().map(Task::Chunk))
             .or_else(|| self.segments.pop_front().map(Task::Segment))
             .or_else(|| self.files.pop_front().map(Task::Files))
     }

@@ -11,7 +11,7 @@ use super::large::ChunkTask;
 use super::queue::{Batch, Task};
 use crate::error::Result;
 use crate::repository::Id;
-use crate::repository::blob::{BlobType, Sealer, shrink};
+use crate::repository::blob::{BlobType, SCRATCH_BYTES_MAX, Sealer, shrink};
 
 struct Worker<'a> {
     stages: &'a Stages<'a>,
@@ -25,7 +25,7 @@ pub fn work(stages: &Stages<'_>, number: usize, sealer: Sealer) {
     let mut worker = Worker { stages, number, sealer, scratch: Vec::new() };
     while let Some(task) = stages.queue.pop(stages.run) {
         let done = match task {
-            Task::Tree(directory) => worker.tree(&directory),
+            Task::Trees(directories) => worker.trees(&directories),
             Task::Chunk(chunk) => worker.chunk(&chunk),
             Task::Segment(segment) => {
                 let file = Arc::clone(&segment.file);
@@ -79,18 +79,40 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn tree(&mut self, directory: &Arc<Directory>) -> Result<()> {
+    fn trees(&mut self, mut directories: &[Arc<Directory>]) -> Result<()> {
         let mut json = std::mem::take(&mut self.scratch);
-        directory.write_into(&mut json);
-        let id = Id::of(&json);
-        self.stages.parent.map_or(Ok(()), |trees| trees.require(&id))?;
-        let added = self.add(BlobType::Tree, id, &json);
-        shrink(&mut json);
-        self.scratch = json;
-        added?;
-        if let Some(above) = self.stages.directory_done(directory, id) {
-            self.stages.all_done(above);
+        while !directories.is_empty() {
+            let mut ends = Vec::new();
+            for directory in directories {
+                directory.write_into(&mut json);
+                ends.push(json.len());
+                if json.len() >= SCRATCH_BYTES_MAX / 2 {
+                    break;
+                }
+            }
+            let (written, others) = directories.split_at(ends.len());
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let texts: Vec<&[u8]> =
+                starts.zip(&ends).map(|(start, end)| json.get(start..*end).unwrap_or_default()).collect();
+            for (directory, tree) in written.iter().zip(self.store_trees(&texts)?) {
+                if let Some(above) = self.stages.directory_done(directory, tree) {
+                    self.stages.all_done(above);
+                }
+            }
+            directories = others;
+            shrink(&mut json);
         }
+        self.scratch = json;
         Ok(())
+    }
+
+    fn store_trees(&mut self, texts: &[&[u8]]) -> Result<Vec<Id>> {
+        let ids = Id::of_many(texts)?;
+        if let Some(parents) = self.stages.parent {
+            ids.iter().try_for_each(|id| parents.require(id))?;
+        }
+        let blobs = ids.iter().copied().zip(texts.iter().copied());
+        self.stages.store.add(self.number, &mut self.sealer, BlobType::Tree, blobs)?;
+        Ok(ids)
     }
 }
