@@ -6,7 +6,9 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::plan::{Batch, Dirs, Entry, Place};
 use super::run::{Run, spread};
@@ -104,8 +106,7 @@ impl Comparer<'_> {
             }
             let Some((_, Some(file))) = &file else { continue };
             let mut bytes = self.spare.take(blob.plain_bytes() as usize);
-            bytes.resize(blob.plain_bytes() as usize, 0);
-            if is_read(file, blob.position, &mut bytes) {
+            if is_read(file, blob.position, blob.plain_bytes() as usize, &mut bytes) {
                 let done = self.pool.push(Standing { place, id: blob.id, bytes });
                 self.note(done, &mut matched);
             } else {
@@ -129,16 +130,29 @@ impl Comparer<'_> {
     fn open(&mut self, entry: &Entry) -> Option<OwnedFd> {
         let name = self.batch.name(entry);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        self.handles.with(entry.dir, |dir| rustix::fs::openat(dir, name, flags, Mode::empty())).flatten().ok()
+        // A time of access that stays as it is need not be set again.
+        let open = |dir: &OwnedFd| match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty())
+        {
+            Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+            opened => opened,
+        };
+        self.handles.with(entry.dir, open).flatten().ok()
     }
 }
 
-/// Reads what stands at a place of a file; one that ends before it holds something else.
-fn is_read(file: &OwnedFd, position: u64, bytes: &mut [u8]) -> bool {
+/// Reads so many bytes of what stands at a place of a file; one that ends before holds something else.
+fn is_read(file: &OwnedFd, position: u64, length: usize, bytes: &mut Vec<u8>) -> bool {
     let mut read = 0;
+    if bytes.capacity() == 0 {
+        // The first read fills new memory, which need not be zero before.
+        bytes.reserve_exact(length);
+        let _ = rustix::io::pread(file, spare_capacity(bytes), position);
+        read = bytes.len().min(length);
+    }
+    bytes.resize(length, 0);
     while let Some(room) = bytes.get_mut(read..).filter(|room| !room.is_empty()) {
         match rustix::io::pread(file, room, position + read as u64) {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Ok(0) | Err(_) => return false,
             Ok(count) => read += count,
         }

@@ -123,7 +123,13 @@ impl<'a> Subject<'a> {
     }
 
     fn xattr_names(self) -> Result<Vec<u8>, Errno> {
-        let mut names = vec![0; 256];
+        let mut short = [0; 256];
+        match self.list_xattrs(&mut short) {
+            Err(Errno::RANGE) => {}
+            Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
+            listed => return Ok(short.get(..listed?).unwrap_or_default().to_vec()),
+        }
+        let mut names = vec![0; 2048];
         loop {
             match self.list_xattrs(&mut names) {
                 Ok(length) => {
@@ -147,7 +153,7 @@ pub(crate) struct Setter<'a> {
 
 impl Setter<'_> {
     /// Sets all of it, and goes on when a step fails; the first failure is returned. `is_new`: this run made the
-    /// file with its content and nothing else ever wrote to it, so what is right already needs no call.
+    /// file with its content and nothing else ever wrote to it. What is right already needs no call.
     pub(crate) fn set(
         &self,
         subject: Subject<'_>,
@@ -157,10 +163,14 @@ impl Setter<'_> {
     ) -> Result<(), Trouble> {
         let stat = subject.stat().map_err(|errno| Trouble::system("read its metadata", errno))?;
         let (chowned, owner) = self.set_owner(subject, meta, &stat);
-        let attributes = self.set_xattrs(subject, xattrs, is_new);
-        let touched = chowned || !is_new || !xattrs.is_empty() || self.filter.selects(ACL);
-        let times = subject.set_times(&times(meta)).map_err(|errno| Trouble::system("set its times", errno));
-        let mode = if touched || stat.st_mode & 0o7777 != meta.mode {
+        let (attributed, attributes) = self.set_xattrs(subject, xattrs, is_new);
+        let times = if has_times(&stat, meta) {
+            Ok(())
+        } else {
+            subject.set_times(&times(meta)).map_err(|errno| Trouble::system("set its times", errno))
+        };
+        // Both a new owner and an attribute may have changed the mode since it was looked at.
+        let mode = if chowned || attributed || stat.st_mode & 0o7777 != meta.mode {
             subject.chmod(meta.mode).map_err(|errno| Trouble::system("set its mode", errno))
         } else {
             Ok(())
@@ -190,24 +200,35 @@ impl Setter<'_> {
         }
     }
 
-    fn set_xattrs(&self, subject: Subject<'_>, xattrs: &[Xattr], is_new: bool) -> Result<(), Trouble> {
+    /// Whether an attribute was set or removed, and what failed.
+    fn set_xattrs(
+        &self,
+        subject: Subject<'_>,
+        xattrs: &[Xattr],
+        is_new: bool,
+    ) -> (bool, Result<(), Trouble>) {
         let mut outcome = Ok(());
+        let mut changed = false;
         let wanted = xattrs.iter().filter(|xattr| self.filter.selects(&xattr.name));
         for xattr in wanted.clone() {
+            changed = true;
             let set = subject.set_xattr(xattr);
             outcome = outcome.and(set.or_else(|errno| self.xattr_failed(&xattr.name, errno, "set")));
         }
         // A new file has no attributes but those that it inherits.
         let may_have_others = !is_new || self.filter.selects(ACL) || self.filter.selects(LABEL);
         if matches!(self.filter, XattrFilter::None) || !may_have_others {
-            return outcome;
+            return (changed, outcome);
         }
         let names = match subject.xattr_names() {
             Ok(names) => names,
-            Err(errno) => return outcome.and(Err(Trouble::system("list its extended attributes", errno))),
+            Err(errno) => {
+                return (changed, outcome.and(Err(Trouble::system("list its extended attributes", errno))));
+            }
         };
         for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             if self.filter.selects(name) && !wanted.clone().any(|xattr| xattr.name == name) {
+                changed = true;
                 let removed = match subject.remove_xattr(name) {
                     Err(Errno::NODATA) => Ok(()),
                     removed => removed,
@@ -215,7 +236,7 @@ impl Setter<'_> {
                 outcome = outcome.and(removed.or_else(|errno| self.xattr_failed(name, errno, "remove")));
             }
         }
-        outcome
+        (changed, outcome)
     }
 
     /// A file system without attributes, and attributes that only others may touch, are one warning.
@@ -255,6 +276,12 @@ impl XattrFilter {
             Self::None => false,
         }
     }
+}
+
+fn has_times(stat: &Stat, meta: &Meta) -> bool {
+    let accessed = (stat.st_atime, stat.st_atime_nsec as u32);
+    let modified = (stat.st_mtime, stat.st_mtime_nsec as u32);
+    accessed == (meta.atime, meta.atime_nanoseconds) && modified == (meta.mtime, meta.mtime_nanoseconds)
 }
 
 fn times(meta: &Meta) -> Timestamps {
