@@ -14,7 +14,7 @@ use volmover::restore::{Overwrite, RestoreOptions};
 
 use crate::made::{file, folder, store, symlink, tree};
 use crate::support::scratch;
-use crate::world::{Repo, open, options, random_bytes, run, set_mtime};
+use crate::world::{Repo, open, options, random_bytes, run, set_mode, set_mtime};
 
 const TEXT: &[u8] = b"text";
 
@@ -83,6 +83,29 @@ fn a_resumed_restore_fetches_only_what_is_missing() {
     let (requests, _, restored) = fetched(&|| cut(5_000_000));
     assert_eq!((requests, restored), (1, 1), "a file that is too long is cut without any data");
     assert_eq!(fs::metadata(&large).unwrap().len(), 2_000_000);
+}
+
+#[test]
+fn an_inode_that_is_right_is_not_written() {
+    let (_repo, repository) =
+        repository_of(&[TEXT], &[&tree(vec![file(b"a", &[TEXT]), file(b"b", &[TEXT]), file(b"c", &[TEXT])])]);
+    let target = scratch();
+    let at = |name: &str| target.path().join(name);
+    let inode = |name: &str| fs::symlink_metadata(at(name)).unwrap();
+    run(&repository, &options(target.path())).summary();
+    let right = inode("b");
+    // The time of a change must be another if there is one.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    set_mtime(&at("a"), 5, 5);
+    set_mode(&at("c"), 0o777);
+    run(&repository, &options(target.path())).summary();
+    for name in ["a", "c"] {
+        assert_eq!((inode(name).mtime(), inode(name).mode()), (right.mtime(), right.mode()), "{name}");
+        assert!(inode(name).ctime_nsec() != right.ctime_nsec() || inode(name).ctime() != right.ctime());
+    }
+    let now = inode("b");
+    assert_eq!((now.ctime(), now.ctime_nsec()), (right.ctime(), right.ctime_nsec()));
+    assert_eq!((now.atime(), now.mtime()), (right.atime(), right.mtime()));
 }
 
 #[test]
