@@ -107,7 +107,7 @@ impl World {
 fn figures(saved: &Saved) -> [u64; 6] {
     let (files, dirs) = (&saved.counts.files, &saved.counts.dirs);
     [&files.new, &files.changed, &files.unmodified, &dirs.new, &dirs.changed, &dirs.unmodified]
-        .map(|count| count.value())
+        .map(volmover::report::Count::value)
 }
 
 struct Xorshift(u64);
