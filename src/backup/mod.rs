@@ -51,7 +51,7 @@ use parent::{Ignore, ParentTrees};
 use queue::{Queue, Task};
 use read::Reader;
 use run::{Run, lock};
-use store::Store;
+use store::{Store, StorePlan};
 use walk::{Frontier, Work};
 
 /// What to back up, and how.
@@ -147,7 +147,10 @@ pub fn save(
     let run = Run::new(stop);
     let rabin = Rabin::new(repository.config().chunker_polynomial);
     let parents = ParentTrees::new(repository, index);
-    let (store, packs) = Store::new(repository, index, &run, monitor.progress(), options.plan.store);
+    // Only a first backup is sure to have more than a pack.
+    let starts_short = options.plan.store.starts_short && parent.is_none();
+    let plan = StorePlan { starts_short, ..options.plan.store };
+    let (store, packs) = Store::new(repository, index, &run, monitor.progress(), plan);
     let stages = Stages {
         run: &run,
         options,

@@ -80,7 +80,8 @@ pub fn plan(limits: Limits) -> Result<Plan> {
     let data_slots = data_slots + take(pack, workers.saturating_sub(data_slots));
     // A pack is a large request, and each holds 18 MiB: a third of the connections, as many as restic has, keeps an
     // object store busy, a quarter a disk, which is what few connections mean.
-    let share = if limits.connections > DISK_CONNECTIONS_MAX { 3 } else { 4 };
+    let is_remote = limits.connections > DISK_CONNECTIONS_MAX;
+    let share = if is_remote { 3 } else { 4 };
     let uploads = 1 + take(pack, (limits.connections / share).saturating_sub(1));
     let packs = data_slots + TREE_SLOTS + uploads;
     let has_long_tails = take((packs * LONG_TAIL_BYTES) as u64, 1) == 1;
@@ -91,6 +92,7 @@ pub fn plan(limits: Limits) -> Result<Plan> {
         data_slots,
         tree_slots: TREE_SLOTS,
         verifies_later: data_slots == workers && Id::at_once() > 1,
+        starts_short: is_remote,
         uploads,
         compresses_harder,
     };

@@ -80,6 +80,8 @@ pub struct Store<'a> {
     data: Open,
     trees: Open,
     verifies_later: bool,
+    /// Whether the first pack is still to be closed early.
+    starts_short: AtomicBool,
     effort: Effort,
     uploads: Sender<Upload>,
     uploaders: AtomicUsize,
@@ -111,6 +113,8 @@ pub struct StorePlan {
     pub tree_slots: usize,
     /// Whether every worker fills a data pack of its own, and verifies it when it next computes hashes.
     pub verifies_later: bool,
+    /// Whether the first data pack closes at half its size: a line that everything waits for has work so much earlier.
+    pub starts_short: bool,
     /// Packs that are uploaded at once.
     pub uploads: usize,
     /// Whether there is memory to compress harder while uploads are waited for.
@@ -163,6 +167,7 @@ impl<'a> Store<'a> {
             data: Open::new(plan.data_slots),
             trees: Open::new(plan.tree_slots),
             verifies_later: plan.verifies_later,
+            starts_short: AtomicBool::new(plan.starts_short),
             effort: Effort::new(repository.compression(), plan.compresses_harder),
             uploads,
             uploaders: AtomicUsize::new(plan.uploads),
@@ -264,7 +269,11 @@ impl<'a> Store<'a> {
             let seal = |tail: &mut [u8]| sealer.seal_unverified(kind, &id, plain, tail, random);
             let sealed = builder.append(id, room, seal)?;
             self.count(kind, plain.len(), sealed.length);
-            if builder.len() >= self.pack_bytes || builder.header_bytes() >= HEADER_BYTES {
+            let is_half = kind == BlobType::Data && builder.len() >= self.pack_bytes / 2;
+            if builder.len() >= self.pack_bytes
+                || builder.header_bytes() >= HEADER_BYTES
+                || is_half && self.starts_short.swap(false, Ordering::Relaxed)
+            {
                 return Ok(true);
             }
         }
@@ -466,6 +475,7 @@ mod tests {
         data_slots: 2,
         tree_slots: 1,
         verifies_later: true,
+        starts_short: false,
         uploads: 1,
         compresses_harder: false,
     };
@@ -543,6 +553,22 @@ mod tests {
             let (ended, packs) = packs_after(plan, |store, mut sealer| {
                 for number in 0..18 {
                     blob[0] = number;
+                    store.add(0, &mut sealer, BlobType::Data, [(Id::of(&blob), blob.as_slice())])?;
+                    store.identify(0, &mut sealer, &[])?;
+                }
+                Ok(())
+            });
+            ended.unwrap();
+            assert_eq!(packs, expected);
+        }
+    }
+
+    #[test]
+    fn only_the_first_pack_is_short() {
+        for (starts_short, expected) in [(false, 1), (true, 2)] {
+            let (ended, packs) = packs_after(StorePlan { starts_short, ..PLAN }, |store, mut sealer| {
+                for _ in 0..4 {
+                    let blob = noise();
                     store.add(0, &mut sealer, BlobType::Data, [(Id::of(&blob), blob.as_slice())])?;
                     store.identify(0, &mut sealer, &[])?;
                 }
