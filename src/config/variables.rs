@@ -307,7 +307,7 @@ table! {
     AWS_SECRET_ACCESS_KEY = Variable::one(Group::S3, "KEY", "its secret").also(&["AWS_SECRET_KEY"]).secret();
     AWS_SESSION_TOKEN = Variable::one(Group::S3, "TOKEN", "the token of temporary keys").secret();
     AWS_DEFAULT_REGION = Variable::one(Group::S3, "REGION", "the region")
-        .option("aws-default-region").default("from the URL, else asked of the store, else us-east-1");
+        .option("aws-default-region").default("from the URL, else us-east-1 unless the store names another");
     AWS_PROFILE = Variable::one(Group::S3, "NAME", "the profile of the shared credentials file")
         .option("aws-profile").default("default");
     AWS_SHARED_CREDENTIALS_FILE = Variable::one(Group::S3, "FILE", "the shared credentials file")

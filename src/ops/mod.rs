@@ -60,8 +60,8 @@ impl Session<'_> {
         self.locked_after(mode, || Ok(()), |lock, ()| work(lock))
     }
 
-    /// The same. `read` runs while the lock settles, and anew whenever it has to be taken anew; `work` is given
-    /// what it read last. Somebody whose lock is gone may have changed the repository meanwhile: what was found
+    /// The same. `read` runs while the lock is written and settles, and anew whenever it has to be taken anew; `work`
+    /// is given what it read last. Somebody whose lock is gone may have changed the repository meanwhile: what was found
     /// damaged is read again, and `work` looks whether what it relies on still holds.
     pub fn locked_after<R: Send, T>(
         &self,

@@ -23,7 +23,7 @@ use super::crypto::{Cipher, SealKey};
 use super::id::Id;
 use super::key::{KeyError, KeyFile};
 use super::scrypt::ScryptCost;
-use crate::backend::{Backend, BackendErrorKind, FileType};
+use crate::backend::{Backend, BackendErrorKind, FileType, Listed};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
@@ -148,8 +148,17 @@ enum Found {
 /// meanwhile: what was concluded from a config that is no longer there does not count.
 fn look(backend: &dyn Backend, access: &Access<'_>) -> Result<Found> {
     loop {
-        let Some(stored) = read_config(backend)? else { return Ok(Found::Nothing) };
-        let opened = match try_keys(backend, &stored, access) {
+        let (stored, keys) = std::thread::scope(|scope| {
+            let keys = scope.spawn(|| backend.list(FileType::Key));
+            (read_config(backend), keys.join())
+        });
+        let Some(stored) = stored? else { return Ok(Found::Nothing) };
+        // A key is written after its config.
+        let keys = match keys.ok().transpose()?.filter(|keys| !keys.is_empty()) {
+            Some(keys) => keys,
+            None => backend.list(FileType::Key)?,
+        };
+        let opened = match try_keys(backend, keys, &stored, access) {
             Ok(None) => wait_for_key(backend, &stored, access),
             tried => tried,
         };
@@ -172,8 +181,13 @@ fn read_config(backend: &dyn Backend) -> Result<Option<Bytes>> {
 
 /// Tries the stored keys, the hinted one first. `None` when there is no key at all, or, in a repository that
 /// holds nothing, only one that a slow init left behind when another took over.
-fn try_keys(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> Result<Option<Opened>> {
-    let mut names: Vec<String> = backend.list(FileType::Key)?.into_iter().map(|file| file.name).collect();
+fn try_keys(
+    backend: &dyn Backend,
+    keys: Vec<Listed>,
+    stored: &Bytes,
+    access: &Access<'_>,
+) -> Result<Option<Opened>> {
+    let mut names: Vec<String> = keys.into_iter().map(|file| file.name).collect();
     if names.is_empty() {
         return Ok(None);
     }
@@ -265,7 +279,7 @@ fn wait_for_key(backend: &dyn Backend, stored: &Bytes, access: &Access<'_>) -> R
             .then("Restore a key file from a copy"));
         }
         access.clock.sleep(Duration::from_millis(500));
-        if let Some(opened) = try_keys(backend, stored, access)? {
+        if let Some(opened) = try_keys(backend, backend.list(FileType::Key)?, stored, access)? {
             return Ok(Some(opened));
         }
         if read_config(backend)?.is_none_or(|now| now != *stored) {

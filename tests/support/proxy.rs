@@ -1,6 +1,6 @@
 //! A loopback TCP proxy that makes a network slow or broken: latency, bandwidth, cut connections.
 //!
-//! Plain threads, for tests and benches alike. Latency is added to whatever a client sends after a pause,
+//! Plain threads, for tests and benches alike. Latency is added to what a client sends first and after an answer,
 //! which is once for each request of HTTP/1.1; bandwidth is shared by all connections of one direction.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
@@ -139,19 +139,23 @@ impl State {
             let _ = stream.set_nodelay(true);
             self.open.lock().unwrap().push(stream.try_clone().unwrap());
         }
+        // What a client sends first, and what it sends after an answer, begins a request.
+        let answered = Arc::new(AtomicBool::new(true));
         for (direction, from, to) in [(0, client, server), (1, server, client)] {
             let (state, from, to) = (Arc::clone(self), from.try_clone().unwrap(), to.try_clone().unwrap());
-            thread::spawn(move || state.pump(direction, from, to));
+            let answered = Arc::clone(&answered);
+            thread::spawn(move || state.pump(direction, from, to, &answered));
         }
     }
 
-    fn pump(&self, direction: usize, mut from: TcpStream, mut to: TcpStream) {
+    fn pump(&self, direction: usize, mut from: TcpStream, mut to: TcpStream, answered: &AtomicBool) {
         let mut buffer = vec![0; 64 << 10];
-        let mut last: Option<Instant> = None;
         let mut passed = 0;
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             let line = *self.line.lock().unwrap();
-            if direction == 0 && last.is_none_or(|last| last.elapsed() > Duration::from_millis(2)) {
+            if direction == 1 {
+                answered.store(true, Ordering::SeqCst);
+            } else if answered.swap(false, Ordering::SeqCst) {
                 let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
                 let is_slow = line.slow_one_in > 0 && requests.is_multiple_of(line.slow_one_in);
                 thread::sleep(if is_slow { line.slow_latency } else { line.latency });
@@ -162,7 +166,6 @@ impl State {
             if cut || to.write_all(&buffer[..count]).is_err() {
                 break;
             }
-            last = Some(Instant::now());
         }
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);

@@ -19,7 +19,7 @@ pub struct ObjectOptions {
     pub bucket: String,
     /// The folder inside the bucket, without slashes at its ends; empty is the bucket's root.
     pub prefix: String,
-    /// The region to sign for; none: from the URL, else asked of the store, else `us-east-1`.
+    /// The region to sign for; none: from the URL, else `us-east-1` unless the store names another.
     pub region: Option<String>,
     /// Whether the bucket stands in the host name or in the path.
     pub addressing: Addressing,

@@ -55,8 +55,28 @@ impl Store {
 
     /// Sends a request whose URI is a path in the bucket (`/key` or `/?query`); failures are judged.
     pub(super) async fn send(&self, request: Request<Buffer>) -> Result<Response<Bytes>, Failure> {
-        let region = self.region.get_or_try_init(|| self.ask_region()).await?;
-        self.send_in(request, region).await
+        match self.region.get().or(self.address.region.as_ref()) {
+            Some(region) => self.send_in(request, region).await,
+            None => self.send_first(request).await,
+        }
+    }
+
+    /// Sends a request while the region is not known. Most stores take any, and those that do not mostly name theirs
+    /// when they refuse: asking first would cost every run a round trip.
+    async fn send_first(&self, request: Request<Buffer>) -> Result<Response<Bytes>, Failure> {
+        let answer = self.send_in(request.clone(), FALLBACK_REGION).await;
+        let region = match &answer {
+            Err(failure) if failure.temporary || failure.kind == BackendErrorKind::Unreachable => {
+                return answer;
+            }
+            Err(Failure { region: Some(region), .. }) => region.clone(),
+            Err(failure) if matches!(failure.kind, BackendErrorKind::Denied | BackendErrorKind::Other) => {
+                self.ask_region().await?
+            }
+            _ => FALLBACK_REGION.to_owned(),
+        };
+        let region = self.region.get_or_init(|| async { region }).await;
+        if region == FALLBACK_REGION { answer } else { self.send_in(request, region).await }
     }
 
     /// As `send`, signed for a region.
@@ -85,12 +105,9 @@ impl Store {
         Err(failure)
     }
 
-    /// The region of the options, of the URL, of the bucket's own word; where the store does not tell
-    /// (R2 does not implement it, policies forbid it), `us-east-1`.
+    /// The region by the bucket's own word; where the store does not tell (R2 does not implement it, policies forbid
+    /// it), `us-east-1`.
     async fn ask_region(&self) -> Result<String, Failure> {
-        if let Some(region) = &self.address.region {
-            return Ok(region.clone());
-        }
         let request = bare(Method::GET, "/?location")?;
         match self.send_in(request, FALLBACK_REGION).await {
             Ok(answer) => Ok(location_of(answer.body())),

@@ -92,9 +92,9 @@ impl Taking<'_> {
             Found::Alone => {}
             other => return Ok(other),
         }
-        let name = self.hold.write()?;
         let found = std::thread::scope(|scope| {
             scope.spawn(self.meanwhile);
+            let name = self.hold.write()?;
             if !self.hold.repository().backend().lists_at_once() {
                 pause(self.hold.repository().clock(), SETTLE, self.stop)?;
             }
