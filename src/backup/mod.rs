@@ -1,7 +1,7 @@
 //! Backup: a directory → blobs in packs → a root tree. The only file that knows all stages.
 //!
 //! ```text
-//! readers   walk ─ stat ─ compare with the parent ─ read        (own four buffers each; I/O only)
+//! readers   walk ─ stat ─ compare with the parent ─ read        (own four buffers each)
 //!             │ batches of small files · segments of large ones
 //! workers   cut ─ hash ─ dedup ─ compress, seal, open again, append to an open pack ─ tree
 //!             │ finished packs

@@ -1,8 +1,9 @@
 //! The walk: directories are listed, entries stat'ed and compared with the parent, by several readers.
 //!
 //! Readers take work from one stack, the newest first, so that a subtree is finished before the next is
-//! begun and few directories are open at a time. A large directory is shared out in parts. Whatever cannot
-//! be read is reported and left out; the walk goes on.
+//! begun and few directories are open at a time. A large directory is shared out in parts; what the parent has of
+//! small ones next to one another is read together. Whatever cannot be read is reported and left out; the walk
+//! goes on.
 
 use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
