@@ -22,15 +22,12 @@ use volmover::backup::{Options, Saved, save};
 use volmover::clock::SystemClock;
 use volmover::error::{ErrorKind, Result};
 use volmover::host::Names;
-use volmover::random::SystemRandom;
 use volmover::report::RecordingMonitor;
 use volmover::repository::blob::BlobType;
-use volmover::repository::compression::Compression;
 use volmover::repository::index::IndexPack;
-use volmover::repository::open::Access;
-use volmover::repository::scrypt::ScryptCost;
 use volmover::repository::{Id, Repository};
 
+use support::mover::access;
 use support::scratch;
 
 struct World {
@@ -42,16 +39,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let backend = Arc::new(MemoryBackend::new());
-        let access = Access {
-            password: b"volmover",
-            key_hint: None,
-            compression: Compression::Auto,
-            scrypt: ScryptCost::CHEAP,
-            threads: 1,
-            host_and_user: ("host", "user"),
-            clock: Arc::new(SystemClock::new()),
-            random: Arc::new(SystemRandom),
-        };
+        let access = access(Arc::new(SystemClock::new()));
         let repository = Repository::create(Arc::<MemoryBackend>::clone(&backend), &access).unwrap();
         Self { backend, repository, source: scratch() }
     }
