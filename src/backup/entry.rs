@@ -63,13 +63,13 @@ const XATTR_BYTES_MAX: usize = 256 << 10;
 
 /// The extended attributes of an entry, not followed when it is a symlink. A file system without them has none.
 pub fn xattrs(path: &Path) -> Result<Vec<Xattr>, Errno> {
-    let names = match whole(|buffer| llistxattr(path, buffer)) {
+    let names = match with_enough_room(|buffer| llistxattr(path, buffer)) {
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM) => return Ok(Vec::new()),
         listed => listed?,
     };
     let mut attributes = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        match whole(|buffer| lgetxattr(path, OsStr::from_bytes(name), buffer)) {
+        match with_enough_room(|buffer| lgetxattr(path, OsStr::from_bytes(name), buffer)) {
             Ok(value) => attributes.push(Xattr { name: name.to_vec(), value }),
             // Removed since it was listed.
             Err(Errno::NODATA) => {}
@@ -80,7 +80,7 @@ pub fn xattrs(path: &Path) -> Result<Vec<Xattr>, Errno> {
 }
 
 /// Calls `read` with more and more room until all fits. Never with none: rustix answers that with a length of 0.
-fn whole(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+pub(crate) fn with_enough_room(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
     let mut short = [0; XATTR_BYTES];
     match read(&mut short) {
         Err(Errno::RANGE) => {}

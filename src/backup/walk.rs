@@ -349,9 +349,10 @@ impl Part {
         content: &mut Vec<Id>,
     ) -> Option<Range<usize>> {
         let text = &self.directory.previous_tree()?.text;
+        let expected = self.expected?;
         head.clear();
         encode_head_into(node, head);
-        let place = text.file(self.expected?, head, content)?;
+        let place = text.file(expected, head, content)?;
         self.expected = text.after(&place);
         Some(place)
     }

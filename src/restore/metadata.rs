@@ -13,6 +13,7 @@ use rustix::thread::CapabilitySet;
 use super::XattrFilter;
 use super::plan::Meta;
 use super::run::{Run, Trouble};
+use crate::backup::entry::with_enough_room;
 use crate::repository::tree::Xattr;
 
 /// What this process may do.
@@ -123,23 +124,9 @@ impl<'a> Subject<'a> {
     }
 
     fn xattr_names(self) -> Result<Vec<u8>, Errno> {
-        let mut short = [0; 256];
-        match self.list_xattrs(&mut short) {
-            Err(Errno::RANGE) => {}
-            Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
-            listed => return Ok(short.get(..listed?).unwrap_or_default().to_vec()),
-        }
-        let mut names = vec![0; 2048];
-        loop {
-            match self.list_xattrs(&mut names) {
-                Ok(length) => {
-                    names.truncate(length);
-                    return Ok(names);
-                }
-                Err(Errno::RANGE) if names.len() < 1 << 20 => names.resize(names.len() * 8, 0),
-                Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
-                Err(errno) => return Err(errno),
-            }
+        match with_enough_room(|names| self.list_xattrs(names)) {
+            Err(Errno::NOTSUP | Errno::NOSYS) => Ok(Vec::new()),
+            listed => listed,
         }
     }
 }

@@ -24,14 +24,7 @@ impl Tree {
 /// When they do not ascend: no tree is better than one that restic refuses.
 pub fn encode_into(nodes: &[Node], out: &mut Vec<u8>) {
     assert!(nodes.is_sorted_by(|left, right| left.name < right.name), "names ascend");
-    out.extend_from_slice(BEGIN);
-    for (place, node) in nodes.iter().enumerate() {
-        if place > 0 {
-            out.push(b',');
-        }
-        encode_node_into(node, out);
-    }
-    out.extend_from_slice(END);
+    push_tree(out, nodes.iter(), |out, node| encode_node_into(node, out));
 }
 
 /// The blob of a tree begins with this.
@@ -43,12 +36,16 @@ pub(super) const CONTENT: &[u8] = b",\"content\":[";
 
 /// Appends the blob of a tree whose nodes are written already; the caller keeps their names strictly ascending.
 pub fn join_into<'a>(nodes: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    push_tree(out, nodes, Vec::extend_from_slice);
+}
+
+fn push_tree<N>(out: &mut Vec<u8>, nodes: impl Iterator<Item = N>, push_node: impl Fn(&mut Vec<u8>, N)) {
     out.extend_from_slice(BEGIN);
     for (place, node) in nodes.enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(node);
+        push_node(out, node);
     }
     out.extend_from_slice(END);
 }
