@@ -27,6 +27,7 @@ use volmover::repository::blob::BlobType;
 use volmover::repository::index::IndexPack;
 use volmover::repository::{Id, Repository};
 
+use support::dice::Dice;
 use support::mover::access;
 use support::scratch;
 
@@ -98,17 +99,6 @@ fn figures(saved: &Saved) -> [u64; 6] {
         .map(volmover::report::Count::value)
 }
 
-struct Xorshift(u64);
-
-impl Xorshift {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-}
-
 fn remove(path: &Path) {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path).unwrap(),
@@ -118,14 +108,14 @@ fn remove(path: &Path) {
 }
 
 /// Puts something at a name, whatever was there.
-fn put(path: &Path, random: &mut Xorshift) {
+fn put(path: &Path, dice: &mut Dice) {
     remove(path);
-    match random.below(7) {
-        0 => symlink(format!("to {}", random.below(3)), path).unwrap(),
+    match dice.below(7) {
+        0 => symlink(format!("to {}", dice.below(3)), path).unwrap(),
         1 => fs::create_dir(path).unwrap(),
         2 => {
             fs::create_dir(path).unwrap();
-            fs::write(path.join("inner \u{e9} \"<&"), [random.below(256) as u8]).unwrap();
+            fs::write(path.join("inner \u{e9} \"<&"), [dice.below(256) as u8]).unwrap();
         }
         3 => rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -136,14 +126,14 @@ fn put(path: &Path, random: &mut Xorshift) {
         )
         .unwrap(),
         4 => fs::write(path, b"").unwrap(),
-        _ => fs::write(path, vec![random.below(256) as u8; 1 + random.below(3000)]).unwrap(),
+        _ => fs::write(path, vec![dice.below(256) as u8; 1 + dice.below(3000)]).unwrap(),
     }
 }
 
 #[test]
 fn a_backup_with_a_parent_comes_to_the_tree_of_one_without() {
     let world = World::new();
-    let mut random = Xorshift(0x0bad_cafe_dead_beef);
+    let mut dice = Dice(0x0bad_cafe_dead_beef);
     let names: Vec<String> = (0..40)
         .map(|number| format!("{}/{number:03}", ["", "a", "a/b", "a/b/\u{2028}", "many"][number % 5]))
         .collect();
@@ -156,15 +146,15 @@ fn a_backup_with_a_parent_comes_to_the_tree_of_one_without() {
     }
     let mut parent = world.save(None).0.tree;
     for round in 0..support::scaled(25) {
-        for _ in 0..random.below(6) {
-            let path = world.at(names[random.below(names.len())].trim_start_matches('/'));
-            match random.below(5) {
+        for _ in 0..dice.below(6) {
+            let path = world.at(names[dice.below(names.len())].trim_start_matches('/'));
+            match dice.below(5) {
                 0 => remove(&path),
                 1 if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_symlink()) => {
-                    let mode = [0o600, 0o755][random.below(2)];
+                    let mode = [0o600, 0o755][dice.below(2)];
                     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
                 }
-                _ => put(&path, &mut random),
+                _ => put(&path, &mut dice),
             }
         }
         let (with, warnings) = world.save(Some(parent));

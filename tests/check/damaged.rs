@@ -7,10 +7,9 @@ use std::time::{Duration, SystemTime};
 use volmover::check::Reading;
 use volmover::repository::Id;
 
-use crate::made::{
-    DAMAGED, Dice, assert_clean, check, exit_code, one_blob_a_pack, open, packs, restic_summary,
-};
+use crate::made::{DAMAGED, assert_clean, check, exit_code, one_blob_a_pack, open, packs, restic_summary};
 use crate::support::clock::SleepClock;
+use crate::support::dice::Dice;
 use crate::support::restic::Restic;
 use crate::support::{fixture, mover, scaled, scratch};
 

@@ -14,21 +14,10 @@ use volmover::ops;
 use volmover::report::CheckSummary;
 
 use crate::support::clock::SleepClock;
+use crate::support::dice::Dice;
 use crate::support::mover::{Mover, backup_options, create, local};
 use crate::support::restic::Restic;
 use crate::support::scratch;
-
-/// A small random number generator, for tests that print their seed.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-}
 
 /// Bytes that neither compress nor repeat.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {

@@ -13,8 +13,9 @@ use volmover::check::Reading;
 use volmover::ops;
 use volmover::repair::snapshots::Outcome;
 
-use crate::made::{Dice, assert_clean, check, one_blob_a_pack, open, packs};
+use crate::made::{assert_clean, check, one_blob_a_pack, open, packs};
 use crate::support::clock::SleepClock;
+use crate::support::dice::Dice;
 use crate::support::fixture::{self, Damage, Part, damage, damage_file, path_of};
 use crate::support::mover;
 use crate::support::restic::Restic;

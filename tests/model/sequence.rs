@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use crate::place::Place;
+use crate::support::dice::Dice;
 use crate::support::scaled;
 use crate::world::{World, ok};
 
@@ -20,17 +21,7 @@ enum Step {
     Check,
 }
 
-/// Marsaglia's xorshift: the same steps for the same seed.
-struct Dice(u64);
-
 impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-
     fn step(&mut self, sources: usize) -> Step {
         match self.below(10) {
             0..=4 => Step::Backup { source: self.below(sources) },

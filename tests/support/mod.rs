@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 pub mod children;
 pub mod clock;
+pub mod dice;
 pub mod fixture;
 pub mod listing;
 pub mod mover;
