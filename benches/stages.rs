@@ -50,7 +50,7 @@ enum Amount {
 
 type Make = fn() -> Outcome<Stage>;
 
-const STAGES: [(&str, Make); 20] = [
+const STAGES: [(&str, Make); 21] = [
     ("walk: new entries", || walk(false)),
     ("walk: unchanged entries", || walk(true)),
     ("chunk: cut places of 4 MiB", cut_places),
@@ -60,6 +60,7 @@ const STAGES: [(&str, Make); 20] = [
     ("hash: 128 × 8 KiB", || hash(8 << 10, 128)),
     ("compress: 1 MiB of text", || compress(text(1 << 20))),
     ("compress: 1 MiB of noise", || compress(noise(1 << 20)?)),
+    ("compress: an index of 50 000 blobs", compress_index),
     ("encrypt: 4 KiB", || encrypt(4 << 10)),
     ("encrypt: 1 MiB", || encrypt(1 << 20)),
     ("decrypt: 1 MiB", decrypt),
@@ -226,7 +227,19 @@ fn compress(data: Vec<u8>) -> Outcome<Stage> {
     let mut output = vec![0; Zstd::bound(data.len())];
     let amount = Amount::Bytes(data.len());
     let call = move || {
-        black_box(zstd.compress_into(&data, &mut output)?);
+        black_box(zstd.compress_data(&data, &mut output)?);
+        Ok(())
+    };
+    Ok(Stage { amount, call: Box::new(call) })
+}
+
+fn compress_index() -> Outcome<Stage> {
+    let json = index::encode(&packs(50_000));
+    let mut zstd = Zstd::new(Compression::Auto)?;
+    let mut output = vec![0; Zstd::bound(json.len())];
+    let amount = Amount::Bytes(json.len());
+    let call = move || {
+        black_box(zstd.compress_json(&json, &mut output[..])?);
         Ok(())
     };
     Ok(Stage { amount, call: Box::new(call) })

@@ -265,7 +265,7 @@ impl<'a> Store<'a> {
             };
             let Some((id, plain)) = new.next() else { break };
             let random = self.repository.random();
-            sealer.set_level(self.effort.level(plain.len()))?;
+            sealer.set_level(self.effort.level(plain.len()));
             let seal = |tail: &mut [u8]| sealer.seal_unverified(kind, &id, plain, tail, random);
             let sealed = builder.append(id, room, seal)?;
             self.count(kind, plain.len(), sealed.length);

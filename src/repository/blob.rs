@@ -164,9 +164,9 @@ impl Sealer {
         Self { compress_data: self.compress_trees, raw_when_shorter: false, ..self }
     }
 
-    /// Compresses at this level of the C library from now on; `None`: that of the mode.
-    pub fn set_level(&mut self, level: Option<i32>) -> Result<()> {
-        self.zstd.set_level(level)
+    /// Compresses data at this level of the C library from now on; `None`: that of the mode.
+    pub fn set_level(&mut self, level: Option<i32>) {
+        self.zstd.set_level(level);
     }
 
     /// The most bytes that `seal` may write for `length` bytes of plaintext.
@@ -203,12 +203,12 @@ impl Sealer {
             self.verify()?;
         }
         let too_small = || Error::new(ErrorKind::Other, "no room to seal a blob").at(id.hex());
-        let compress = match kind {
-            BlobType::Data => self.compress_data,
-            BlobType::Tree => self.compress_trees,
-        };
         let room = output.get_mut(NONCE_BYTES..).ok_or_else(too_small)?;
-        let packed = if compress { Some(self.zstd.compress_into(plain, room)?) } else { None };
+        let packed = match kind {
+            BlobType::Data if self.compress_data => Some(self.zstd.compress_data(plain, room)?),
+            BlobType::Tree if self.compress_trees => Some(self.zstd.compress_json(plain, room)?),
+            _ => None,
+        };
         // A tree is compressed even where that makes it longer: restic repacks raw trees at every prune.
         let may_be_raw = kind == BlobType::Data && self.raw_when_shorter;
         let packed = packed.filter(|length| !may_be_raw || *length < plain.len());
@@ -445,7 +445,7 @@ mod tests {
     fn plaintexts_lie_one_behind_the_other() {
         let mut zstd = Zstd::new(Compression::Auto).unwrap();
         let mut packed = vec![0; Sealer::bound(100_000)];
-        let length = zstd.compress_into(&vec![7; 100_000], &mut packed).unwrap();
+        let length = zstd.compress_data(&vec![7; 100_000], &mut packed).unwrap();
         let mut plains = Plains::default();
         // Nothing is given to a claim.
         assert!(plains.unpack(&mut zstd, &packed[..length], 1 << 30).is_err());

@@ -3,7 +3,7 @@
 //! Level names are restic's (`RESTIC_COMPRESSION`); the levels behind them are the C library's.
 
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, compress_bound};
+use zstd::zstd_safe::{CParameter, WriteBuf, compress_bound};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,6 +37,18 @@ impl Compression {
     }
 }
 
+/// How a message is compressed: a level of the C library, and the size of its table of places (0: that of the level).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    level: i32,
+    hash_log: u32,
+}
+
+/// For trees, index files and all other JSON, whatever the mode. Half of such a text are ids, where what a search finds
+/// takes more bytes than it saves: a thorough search makes it longer, and a table of a thousand places is best (see
+/// `benches/README.md`).
+const JSON: Shape = Shape { level: 1, hash_log: 10 };
+
 /// The largest plaintext that one message may unpack to, in bytes: damage must not take all memory.
 pub const PLAIN_BYTES_MAX: usize = 1 << 30;
 
@@ -44,7 +56,10 @@ pub const PLAIN_BYTES_MAX: usize = 1 << 30;
 pub struct Zstd {
     compressor: Compressor<'static>,
     mode: Compression,
+    /// For data.
     level: i32,
+    /// What the compressor is set to.
+    shape: Shape,
     decompressor: Decompressor<'static>,
 }
 
@@ -57,43 +72,45 @@ impl std::fmt::Debug for Zstd {
 impl Zstd {
     /// Contexts for `compression`.
     pub fn new(compression: Compression) -> Result<Self> {
-        let failed = |cause| Error::new(ErrorKind::Other, "cannot set up zstd").because(cause);
-        let mut compressor = Compressor::new(compression.level()).map_err(failed)?;
-        compressor.set_parameter(CParameter::ChecksumFlag(false)).map_err(failed)?;
-        let decompressor = Decompressor::new().map_err(failed)?;
-        Ok(Self { compressor, mode: compression, level: compression.level(), decompressor })
+        let level = compression.level();
+        let mut compressor = Compressor::new(level).map_err(|cause| cannot_set_up(&cause))?;
+        compressor.set_parameter(CParameter::ChecksumFlag(false)).map_err(|cause| cannot_set_up(&cause))?;
+        let decompressor = Decompressor::new().map_err(|cause| cannot_set_up(&cause))?;
+        Ok(Self { compressor, mode: compression, level, shape: Shape { level, hash_log: 0 }, decompressor })
     }
 
-    /// Compresses at this level of the C library from now on; `None`: that of the mode.
-    pub fn set_level(&mut self, level: Option<i32>) -> Result<()> {
-        let level = level.unwrap_or(self.mode.level());
-        if level != self.level {
-            self.compressor
-                .set_compression_level(level)
-                .map_err(|cause| Error::new(ErrorKind::Other, "cannot set up zstd").because(cause))?;
-            self.level = level;
-        }
-        Ok(())
+    /// Compresses data at this level of the C library from now on; `None`: that of the mode.
+    pub fn set_level(&mut self, level: Option<i32>) {
+        self.level = level.unwrap_or(self.mode.level());
     }
 
-    /// The most bytes that `compress_into` may need for `length` bytes.
+    /// The most bytes that compressing may need for `length` bytes.
     #[must_use]
     pub fn bound(length: usize) -> usize {
         compress_bound(length)
     }
 
-    /// Compresses into `output`, which must have room for `bound(plain.len())`; returns the length.
-    pub fn compress_into(&mut self, plain: &[u8], output: &mut [u8]) -> Result<usize> {
-        self.compressor
-            .compress_to_buffer(plain, output)
-            .map_err(|cause| Error::new(ErrorKind::Other, "zstd cannot compress").because(cause))
+    /// Compresses data into `output`, which must have room for `bound(plain.len())`; returns the length.
+    pub fn compress_data(&mut self, plain: &[u8], output: &mut [u8]) -> Result<usize> {
+        self.set_shape(Shape { level: self.level, hash_log: 0 })?;
+        self.compressor.compress_to_buffer(plain, output).map_err(|cause| cannot_compress(&cause))
     }
 
-    /// Compresses into a new vector.
-    pub fn compress(&mut self, plain: &[u8]) -> Result<Vec<u8>> {
-        self.compressor
-            .compress(plain)
-            .map_err(|cause| Error::new(ErrorKind::Other, "zstd cannot compress").because(cause))
+    /// The same for JSON; what a vector holds is replaced.
+    pub fn compress_json(&mut self, json: &[u8], output: &mut (impl WriteBuf + ?Sized)) -> Result<usize> {
+        self.set_shape(JSON)?;
+        self.compressor.compress_to_buffer(json, output).map_err(|cause| cannot_compress(&cause))
+    }
+
+    fn set_shape(&mut self, shape: Shape) -> Result<()> {
+        if shape != self.shape {
+            for parameter in [CParameter::CompressionLevel(shape.level), CParameter::HashLog(shape.hash_log)]
+            {
+                self.compressor.set_parameter(parameter).map_err(|cause| cannot_set_up(&cause))?;
+            }
+            self.shape = shape;
+        }
+        Ok(())
     }
 
     /// Unpacks exactly `plain_bytes` bytes into `plain`, whose old content is dropped.
@@ -142,7 +159,42 @@ impl Zstd {
     }
 }
 
+fn cannot_set_up(cause: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Other, "cannot set up zstd").because(cause)
+}
+
+fn cannot_compress(cause: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Other, "zstd cannot compress").because(cause)
+}
+
 /// Data that does not decompress.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it does not decompress: {0}")]
 pub struct BadZstd(String);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::repository::Id;
+
+    #[test]
+    fn json_with_ids_gets_shorter_than_as_data_and_data_is_not_touched_by_it() {
+        let entry = |number: u32| {
+            let id = Id::of(&number.to_le_bytes());
+            format!(r#"{{"id":"{}","type":"data","offset":{}}},"#, id.hex(), number * u32::from(id.0[0]))
+        };
+        let json: String = (0..20_000).map(entry).collect();
+        let mut zstd = Zstd::new(Compression::Auto).unwrap();
+        let mut packed = vec![0; Zstd::bound(json.len())];
+        let as_data = zstd.compress_data(json.as_bytes(), &mut packed).unwrap();
+        let as_json = zstd.compress_json(json.as_bytes(), &mut packed[..]).unwrap();
+        assert!(as_json * 20 < as_data * 19, "{as_json} of {as_data}");
+        assert_eq!(Zstd::decompress_stream(&packed[..as_json]).unwrap(), json.as_bytes());
+        assert_eq!(zstd.compress_data(json.as_bytes(), &mut packed).unwrap(), as_data);
+        zstd.set_level(Some(12));
+        assert_ne!(zstd.compress_data(json.as_bytes(), &mut packed).unwrap(), as_data);
+        zstd.set_level(None);
+        assert_eq!(zstd.compress_data(json.as_bytes(), &mut packed).unwrap(), as_data);
+    }
+}

@@ -202,8 +202,9 @@ impl Repository {
     pub fn seal_unpacked(&self, json: &[u8]) -> Result<(Id, Bytes)> {
         let mut plain = json.to_vec();
         if self.config.version >= 2 {
-            plain = vec![COMPRESSED];
-            plain.extend_from_slice(&Zstd::new(Compression::Auto)?.compress(json)?);
+            plain = Vec::with_capacity(1 + Zstd::bound(json.len()));
+            Zstd::new(Compression::Auto)?.compress_json(json, &mut plain)?;
+            plain.insert(0, COMPRESSED);
         }
         let stored = Bytes::from(self.cipher.seal(&plain, self.random())?);
         Ok((Id::of(&stored), stored))
