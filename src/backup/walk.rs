@@ -209,13 +209,7 @@ fn load_previous(stages: &Stages<'_>, reader: &mut Reader<'_>, family: &[Arc<Dir
     let subtree = |directory: &Arc<Directory>| directory.previous.as_ref()?.subtree;
     let known: Vec<_> = family.iter().enumerate().filter_map(|(n, of)| Some((n, of, subtree(of)?))).collect();
     let ids: Vec<Id> = known.iter().map(|(_, _, id)| *id).collect();
-    let trees = match parent.trees(&ids, opener) {
-        Ok(trees) => trees,
-        Err(error) => {
-            stages.run.fail(error);
-            return family.len();
-        }
-    };
+    let trees = parent.trees(&ids, opener);
     let next = known.get(trees.len()).map_or(family.len(), |(number, ..)| *number);
     for ((_, directory, _), tree) in known.iter().zip(trees) {
         match tree {

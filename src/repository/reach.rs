@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use super::blob::{BlobType, Opener};
 use super::index::{Index, Location};
 use super::tree::Tree;
-use super::tree_reader::{Reading, TreeReader};
+use super::tree_reader::{Reading, TreeReader, trees_together};
 use super::{Id, Repository, in_parallel_with, missing_blob};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -157,32 +157,39 @@ impl Walk<'_> {
 
     /// Reads trees and returns what is met in them for the first time.
     fn read(&self, repository: &Repository, ordinals: &[u32]) -> Result<Vec<u32>> {
+        let ids: Vec<Id> = ordinals
+            .iter()
+            .filter_map(|ordinal| self.index.at(*ordinal as usize))
+            .map(|tree| tree.id)
+            .collect();
+        let groups: Vec<&[Id]> = ids.chunks(trees_together(ids.len(), self.threads)).collect();
         let found = in_parallel_with(
-            ordinals,
+            &groups,
             self.threads,
             || repository.opener(),
-            |opener, ordinal| self.read_one(opener, *ordinal),
+            |opener, ids| self.read_group(opener, ids),
         )?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn read_one(&self, opener: &mut Opener, ordinal: u32) -> Result<Vec<u32>> {
+    fn read_group(&self, opener: &mut Opener, ids: &[Id]) -> Result<Vec<u32>> {
         if self.is_over() {
             return Err(interrupted());
         }
-        let Some(entry) = self.index.at(ordinal as usize) else { return Ok(Vec::new()) };
-        match self.reader.read(&|| self.is_over(), opener, &entry.id) {
-            Ok(tree) => {
-                self.visitor.tree(&entry.id, &tree)?;
-                self.new_of(tree.nodes.iter().filter_map(|node| node.subtree))
+        let mut found = Vec::new();
+        for (id, tree) in ids.iter().zip(self.reader.read_many(&|| self.is_over(), opener, ids)) {
+            match tree {
+                Ok(tree) => {
+                    self.visitor.tree(id, &tree)?;
+                    found.extend(self.new_of(tree.nodes.iter().filter_map(|node| node.subtree))?);
+                }
+                // A store that was waited for fails because of the signal: the signal is the cause.
+                Err(_) if self.is_over() => return Err(interrupted()),
+                Err(error) if error.kind == ErrorKind::Damaged => self.visitor.broken(id, error)?,
+                Err(error) => return Err(error),
             }
-            // A store that was waited for fails because of the signal: the signal is the cause.
-            Err(_) if self.is_over() => Err(interrupted()),
-            Err(error) if error.kind == ErrorKind::Damaged => {
-                self.visitor.broken(&entry.id, error).map(|()| Vec::new())
-            }
-            Err(error) => Err(error),
         }
+        Ok(found)
     }
 }
 

@@ -17,6 +17,12 @@ use crate::error::Result;
 /// Asked before every request: whether the run is over, and no further one is wanted.
 pub type IsOver<'a> = &'a (dyn Fn() -> bool + Sync);
 
+/// Trees that a thread reads together: as many as the widest CPU hashes at once, or so few that all threads have some.
+#[must_use]
+pub fn trees_together(trees: usize, threads: usize) -> usize {
+    trees.div_ceil(threads.max(1)).clamp(1, 16)
+}
+
 /// How trees are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
@@ -166,6 +172,27 @@ impl<'a> TreeReader<'a> {
             }
         }
         Err(failure)
+    }
+
+    /// Many trees, in the order of their ids. Those that lie in the windows are hashed together.
+    pub fn read_many(&self, is_over: IsOver<'_>, opener: &mut Opener, ids: &[Id]) -> Vec<Result<Tree>> {
+        let plains: Vec<Vec<u8>> =
+            ids.iter().map(|id| self.open_kept(opener, id).unwrap_or_default()).collect();
+        let actual = Id::of_expected(&plains.iter().map(Vec::as_slice).collect::<Vec<_>>(), ids);
+        let trees = ids.iter().zip(actual).zip(plains).map(|((id, actual), plain)| {
+            let tree = (actual == *id).then(|| Tree::decode(&plain).ok()).flatten();
+            tree.map_or_else(|| self.read(is_over, opener, id), Ok)
+        });
+        trees.collect()
+    }
+
+    /// What the first copy of a tree opens to, if a window holds it.
+    fn open_kept(&self, opener: &mut Opener, id: &Id) -> Option<Vec<u8>> {
+        let location = self.index.lookup(BlobType::Tree, id)?;
+        let sealed = self.packs.get(&location.pack)?.sealed(&location)?;
+        let mut plain = Vec::new();
+        opener.open_unverified(&sealed, location.extent.plain_length, &mut plain).ok()?;
+        Some(plain)
     }
 
     /// Bytes of a tree's plaintext; 0 when it is not stored.

@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::pattern::{Match, Patterns};
 use crate::repository::blob::{BlobType, Opener};
 use crate::repository::index::{Index, Location};
-use crate::repository::tree::{Node, NodeKind};
-use crate::repository::tree_reader::{Reading, TreeReader};
+use crate::repository::tree::{Node, NodeKind, Tree};
+use crate::repository::tree_reader::{Reading, TreeReader, trees_together};
 use crate::repository::{Id, Repository, missing_blob};
 
 /// Directories that are read at once, and bytes of their trees.
@@ -187,29 +187,39 @@ impl<'a> Scan<'a> {
             let handles = this.root.map(|root| Handles::new(root, &this.dirs, (256 / threads.max(1)).max(8)));
             (this.repository.opener(), handles)
         };
-        let looked = spread(self.run, chunk, threads, state, |(opener, handles), dir| {
-            let opener = opener.as_mut().map_err(|error| error.clone());
-            let looked = opener.map_err(Trouble::from).and_then(|opener| this.look_at(*dir, opener, handles));
-            match looked {
-                Ok(looked) => (*dir, Some(looked)),
-                Err(trouble) => {
-                    this.run.item_failed(&this.dirs.path_text(*dir, b""), trouble);
-                    (*dir, None)
-                }
-            }
+        let groups: Vec<&[u32]> = chunk.chunks(trees_together(chunk.len(), threads)).collect();
+        let looked = spread(self.run, &groups, threads, state, |(opener, handles), group| {
+            this.look_at_group(group, opener.as_mut().map_err(|error| &*error), handles)
         });
         self.run.check()?;
-        Ok(looked)
+        Ok(looked.into_iter().flatten().collect())
     }
 
-    fn look_at(
+    fn look_at_group(
         &self,
-        dir: u32,
-        opener: &mut Opener,
+        group: &[u32],
+        opener: Result<&mut Opener, &Error>,
         handles: &mut Option<Handles<'_>>,
-    ) -> Result<Looked, Trouble> {
+    ) -> Vec<(u32, Option<Looked>)> {
+        let subtree = |dir: &u32| self.dirs.dir(*dir).map(|record| record.subtree).unwrap_or_default();
+        let ids: Vec<Id> = group.iter().map(subtree).collect();
+        let trees = match opener {
+            Ok(opener) => self.trees.read_many(&|| self.run.is_over(), opener, &ids),
+            Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let looked = group.iter().zip(trees).map(|(dir, tree)| {
+            let looked = tree.map_err(Trouble::from).and_then(|tree| self.look_at(*dir, tree, handles));
+            let looked = looked.map_err(|trouble| {
+                self.run.item_failed(&self.dirs.path_text(*dir, b""), trouble);
+            });
+            (*dir, looked.ok())
+        });
+        looked.collect()
+    }
+
+    fn look_at(&self, dir: u32, tree: Tree, handles: &mut Option<Handles<'_>>) -> Result<Looked, Trouble> {
         let Some(record) = self.dirs.dir(dir) else { return Err(Trouble::other("no such directory")) };
-        let nodes = self.trees.read(&|| self.run.is_over(), opener, &record.subtree)?.nodes;
+        let nodes = tree.nodes;
         let Some(handles) = handles.as_mut().filter(|_| record.place == Place::Usable) else {
             return Ok(Looked {
                 nodes: nodes.into_iter().map(|node| (node, None)).collect(),
