@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::findings::Findings;
@@ -16,7 +17,8 @@ use super::walk::{Listed, Walk};
 use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
-use crate::repository::blob::{BadBlob, InPlace, Plain};
+use crate::repository::blob::{Apart, BadBlob, InPlace};
+use crate::repository::hash_pool::{HashPool, Spare};
 use crate::repository::index::{ByPack, Index, IndexEntry};
 use crate::repository::pack::PackedBlob;
 use crate::repository::sha256::Together;
@@ -87,8 +89,8 @@ pub(super) fn read_packs(
     let each = packs.len().div_ceil(plan.workers).clamp(1, plan.together);
     let groups = groups(packs, &inventory.index, each);
     let reader = Reader { repository, inventory, by_pack: &by_pack, plan, findings, monitor, stop };
-    let opener = || InPlace::new(repository.cipher().clone());
-    in_parallel_with(&groups, plan.workers, opener, |opener, packs| reader.read(opener, packs)).map(|_| ())
+    let opening = || Opening::new(repository);
+    in_parallel_with(&groups, plan.workers, opening, |opening, packs| reader.read(opening, packs)).map(|_| ())
 }
 
 /// Packs in groups of up to `each` that take about as long: as compressed bytes are hashed and decrypted, and plain ones
@@ -126,23 +128,50 @@ struct Reader<'a> {
     stop: &'a AtomicBool,
 }
 
-/// A blob of a walk's piece, and where its plaintext lies.
-struct Opened {
-    walk: usize,
-    blob: Listed,
-    plain: Plain,
+/// A worker's contexts, and what it unpacked and did not hash yet.
+struct Opening {
+    opener: InPlace,
+    pool: HashPool<Unpacked>,
+    spare: Spare,
 }
 
-/// A pack, and the blobs of it that do not open.
+impl Opening {
+    fn new(repository: &Repository) -> Result<Self> {
+        let opener = InPlace::new(repository.cipher().clone())?;
+        Ok(Self { opener, pool: HashPool::new(TOGETHER_BYTES), spare: Spare::default() })
+    }
+}
+
+/// An unpacked blob of a walk.
+struct Unpacked {
+    walk: usize,
+    blob: Listed,
+    plain: Vec<u8>,
+}
+
+impl AsRef<[u8]> for Unpacked {
+    fn as_ref(&self) -> &[u8] {
+        &self.plain
+    }
+}
+
+/// A blob of a walk's piece that was opened where it lies.
+struct InPiece {
+    walk: usize,
+    blob: Listed,
+    place: Range<usize>,
+}
+
+/// A pack, and the blobs of it that are damaged, each with its offset.
 struct Walked<'a> {
     number: u32,
     walk: Walk<'a>,
-    faults: Vec<String>,
+    faults: Vec<(u32, String)>,
 }
 
 impl Reader<'_> {
     /// Reads packs side by side.
-    fn read(&self, opener: &mut InPlace, packs: &[Pack]) -> Result<()> {
+    fn read(&self, opening: &mut Opening, packs: &[Pack]) -> Result<()> {
         let walked = |(number, id, bytes): &Pack| {
             let blobs = self.by_pack.entries(*number);
             let walk = Walk::new(self.repository, *id, *bytes, blobs, self.plan.piece_bytes);
@@ -163,73 +192,70 @@ impl Reader<'_> {
                 break;
             }
             hashes.update(&walked.iter().map(|walked| walked.walk.piece()).collect::<Vec<_>>());
-            self.open(opener, &mut walked)?;
+            self.open(opening, &mut walked);
         }
+        let rest = opening.pool.finish();
+        self.compare(&mut opening.spare, &mut walked, rest);
         for (walked, hash) in walked.into_iter().zip(hashes.finish()) {
-            self.end(opener, walked, Id(hash))?;
+            self.end(opening, walked, Id(hash))?;
         }
         Ok(())
     }
 
     /// Opens the blobs of all pieces.
-    fn open(&self, opener: &mut InPlace, walked: &mut [Walked<'_>]) -> Result<()> {
-        let mut opened = Vec::new();
+    fn open(&self, opening: &mut Opening, walked: &mut [Walked<'_>]) {
+        let mut in_pieces = Vec::new();
         for walk in 0..walked.len() {
             let blobs = walked.get_mut(walk).map(|walked| std::mem::take(&mut walked.walk.blobs));
             for blob in blobs.unwrap_or_default() {
-                let (used, claimed) = (opener.plains().used(), blob.1.extent.plain_length.unwrap_or(0));
-                if used > 0 && used + claimed as usize > TOGETHER_BYTES {
-                    self.compare(opener, walked, &mut opened)?;
-                }
                 let Some(Walked { walk: own, faults, .. }) = walked.get_mut(walk) else { continue };
                 let Some(sealed) = own.sealed(&blob.1) else {
                     own.left_over.push(blob);
                     continue;
                 };
-                match opener.open(sealed, blob.1.extent.plain_length) {
-                    Ok(plain) => opened.push(Opened { walk, blob, plain }),
+                match opening.opener.open_apart(sealed, blob.1.extent.plain_length, &mut opening.spare) {
+                    Ok(Apart::InPlace(place)) => in_pieces.push(InPiece { walk, blob, place }),
+                    Ok(Apart::Unpacked(plain)) => {
+                        let done = opening.pool.push(Unpacked { walk, blob, plain });
+                        self.compare(&mut opening.spare, walked, done);
+                    }
                     Err(cause) => faults.push(self.bad_blob(&blob, &cause.to_string())),
                 }
             }
         }
-        self.compare(opener, walked, &mut opened)
+        self.compare_in_pieces(walked, &in_pieces);
     }
 
-    /// Compares the hashes of what was opened with its ids.
-    fn compare(
-        &self,
-        opener: &mut InPlace,
-        walked: &mut [Walked<'_>],
-        opened: &mut Vec<Opened>,
-    ) -> Result<()> {
-        let plain = |Opened { walk, blob, plain }: &Opened| match plain {
-            Plain::Unpacked(place) => opener.plains().at(place.clone()),
-            Plain::InPlace(place) => {
-                walked.get(*walk).map(|walked| walked.walk.at(&blob.1, place.clone())).unwrap_or_default()
-            }
-        };
-        let plains: Vec<&[u8]> = opened.iter().map(plain).collect();
-        let hashes = Id::of_many(&plains)?;
-        let mut wrong = Vec::new();
-        for ((opened, plain), hash) in opened.iter().zip(&plains).zip(hashes) {
+    /// Compares the hashes of what was unpacked with its ids.
+    fn compare(&self, spare: &mut Spare, walked: &mut [Walked<'_>], done: Vec<(Unpacked, Id)>) {
+        for (Unpacked { walk, blob, plain }, hash) in done {
             // What seems to be damage is computed again in the plain way.
-            if hash != opened.blob.1.id && Id::of(plain) != opened.blob.1.id {
-                wrong.push((opened.walk, self.bad_blob(&opened.blob, &BadBlob::OtherHash(hash).to_string())));
+            let is_right = hash == blob.1.id || Id::of(&plain) == blob.1.id;
+            if let Some(walked) = walked.get_mut(walk).filter(|_| !is_right) {
+                walked.faults.push(self.bad_blob(&blob, &BadBlob::OtherHash(hash).to_string()));
+            }
+            spare.keep(plain);
+        }
+    }
+
+    /// The same of what was opened where it lies.
+    fn compare_in_pieces(&self, walked: &mut [Walked<'_>], blobs: &[InPiece]) {
+        let plain = |InPiece { walk, blob, place }: &InPiece| {
+            walked.get(*walk).map(|walked| walked.walk.at(&blob.1, place.clone())).unwrap_or_default()
+        };
+        let plains: Vec<&[u8]> = blobs.iter().map(plain).collect();
+        let expected: Vec<Id> = blobs.iter().map(|InPiece { blob, .. }| blob.1.id).collect();
+        let hashes = Id::of_expected(&plains, &expected);
+        for (InPiece { walk, blob, .. }, hash) in blobs.iter().zip(hashes) {
+            if let Some(walked) = walked.get_mut(*walk).filter(|_| hash != blob.1.id) {
+                walked.faults.push(self.bad_blob(blob, &BadBlob::OtherHash(hash).to_string()));
             }
         }
-        for (walk, fault) in wrong {
-            if let Some(walked) = walked.get_mut(walk) {
-                walked.faults.push(fault);
-            }
-        }
-        opened.clear();
-        opener.clear(TOGETHER_BYTES);
-        Ok(())
     }
 
     /// Tells what is wrong with a pack that was walked.
-    fn end(&self, opener: &mut InPlace, walked: Walked<'_>, hash: Id) -> Result<()> {
-        let Walked { number, mut walk, faults: bad_blobs } = walked;
+    fn end(&self, opening: &mut Opening, walked: Walked<'_>, hash: Id) -> Result<()> {
+        let Walked { number, mut walk, faults: mut bad_blobs } = walked;
         let mut faults = Vec::new();
         if let Some(cause) = walk.broken.take() {
             faults.push(cause);
@@ -244,12 +270,13 @@ impl Reader<'_> {
             Ok(listed) => faults.extend(compare(&listed, &self.by_pack.entries(number))),
             Err(cause) => faults.push(cause),
         }
-        faults.extend(bad_blobs);
         for blob in std::mem::take(&mut walk.left_over) {
-            if let Err(cause) = open_alone(opener, &walk, &blob.1)? {
-                faults.push(self.bad_blob(&blob, &cause));
+            if let Err(cause) = open_alone(opening, &walk, &blob.1)? {
+                bad_blobs.push(self.bad_blob(&blob, &cause));
             }
         }
+        bad_blobs.sort_unstable_by_key(|(offset, _)| *offset);
+        faults.extend(bad_blobs.into_iter().map(|(_, fault)| fault));
         if !faults.is_empty() {
             let mut told: Vec<&str> = faults.iter().take(FAULTS_MAX).map(String::as_str).collect();
             if faults.len() > FAULTS_MAX {
@@ -264,26 +291,25 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Marks an entry as one that cannot be read.
-    fn bad_blob(&self, (ordinal, entry): &Listed, cause: &str) -> String {
+    /// Marks an entry as one that cannot be read. Its offset, and what to tell.
+    fn bad_blob(&self, (ordinal, entry): &Listed, cause: &str) -> (u32, String) {
         self.inventory.bad.set(*ordinal);
-        format!("{} blob {}: {cause}", entry.kind.word(), entry.id)
+        (entry.extent.offset, format!("{} blob {}: {cause}", entry.kind.word(), entry.id))
     }
 }
 
 /// Opens a blob that no piece held.
-fn open_alone(opener: &mut InPlace, walk: &Walk<'_>, blob: &IndexEntry) -> Result<Result<(), String>> {
+fn open_alone(opening: &mut Opening, walk: &Walk<'_>, blob: &IndexEntry) -> Result<Result<(), String>> {
     let extent = blob.extent;
     let read = walk.part(u64::from(extent.offset), extent.length as usize)?;
     let actual = read.and_then(|sealed| {
         let mut sealed = bytes::BytesMut::from(sealed);
-        let plain = opener.open(&mut sealed, extent.plain_length).map_err(|cause| cause.to_string())?;
-        Ok(Id::of(match plain {
-            Plain::Unpacked(place) => opener.plains().at(place),
-            Plain::InPlace(place) => sealed.get(place).unwrap_or_default(),
-        }))
+        let opened = opening.opener.open_apart(&mut sealed, extent.plain_length, &mut opening.spare);
+        Ok(match opened.map_err(|cause| cause.to_string())? {
+            Apart::Unpacked(plain) => Id::of(&plain),
+            Apart::InPlace(place) => Id::of(sealed.get(place).unwrap_or_default()),
+        })
     });
-    opener.clear(TOGETHER_BYTES);
     Ok(actual.and_then(|id| if id == blob.id { Ok(()) } else { Err(BadBlob::OtherHash(id).to_string()) }))
 }
 

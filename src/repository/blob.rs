@@ -13,6 +13,7 @@ use std::ops::Range;
 use super::Id;
 use super::compression::{BadZstd, Compression, Zstd};
 use super::crypto::{Cipher, NONCE_BYTES, SEAL_BYTES};
+use super::hash_pool::Spare;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 
@@ -248,7 +249,8 @@ impl Sealer {
 
     /// Compares the hashes of these with their ids.
     pub fn verify(&mut self) -> Result<()> {
-        let actual = Id::of_many(&self.waiting().collect::<Vec<_>>())?;
+        let expected: Vec<Id> = self.waiting.iter().map(|(id, _)| *id).collect();
+        let actual = Id::of_expected(&self.waiting().collect::<Vec<_>>(), &expected);
         self.verify_by(&actual)
     }
 
@@ -277,8 +279,8 @@ pub struct Opener {
     opened: Vec<u8>,
 }
 
-/// A worker's context for opening many blobs: each where it lies, and unpacked behind the others if it is compressed.
-/// Whoever uses it compares their hashes, of many together.
+/// A worker's context for opening many blobs: each where it lies, and unpacked if it is compressed. Whoever uses it
+/// compares their hashes, of many together.
 #[derive(Debug)]
 pub struct InPlace {
     cipher: Cipher,
@@ -295,13 +297,22 @@ pub enum Plain {
     Unpacked(Range<usize>),
 }
 
+/// The same of a blob that was unpacked apart from others.
+#[derive(Debug)]
+pub enum Apart {
+    /// At this place of its own sealed bytes.
+    InPlace(Range<usize>),
+    /// In a buffer of its own.
+    Unpacked(Vec<u8>),
+}
+
 impl InPlace {
     /// An opener.
     pub fn new(cipher: Cipher) -> Result<Self> {
         Ok(Self { cipher, zstd: Zstd::new(Compression::Auto)?, plains: Plains::default() })
     }
 
-    /// Opens a sealed blob; nothing of it changes when it is not authentic.
+    /// Opens a sealed blob, and unpacks it behind others; nothing of it changes when it is not authentic.
     pub fn open(&mut self, sealed: &mut [u8], plain_length: Option<u32>) -> Result<Plain, BadBlob> {
         let opened = self.cipher.open_in_place(sealed)?;
         Ok(match plain_length {
@@ -310,7 +321,23 @@ impl InPlace {
         })
     }
 
-    /// What was unpacked, of all blobs since the last `clear`.
+    /// The same, but what is compressed is unpacked into a buffer of its own.
+    pub fn open_apart(
+        &mut self,
+        sealed: &mut [u8],
+        plain_length: Option<u32>,
+        spare: &mut Spare,
+    ) -> Result<Apart, BadBlob> {
+        let opened = self.cipher.open_in_place(sealed)?;
+        let Some(length) = plain_length.map(|length| length as usize) else {
+            return Ok(Apart::InPlace(NONCE_BYTES..NONCE_BYTES + opened.len()));
+        };
+        let mut plain = spare.take(length);
+        self.zstd.decompress_into(opened, length, &mut plain)?;
+        Ok(Apart::Unpacked(plain))
+    }
+
+    /// What was unpacked by `open`, of all blobs since the last `clear`.
     #[must_use]
     pub fn plains(&self) -> &Plains {
         &self.plains

@@ -20,6 +20,7 @@ pub fn bytes_max() -> usize {
 /// Messages on their way.
 #[derive(Debug)]
 pub struct HashPool<M> {
+    bytes_max: usize,
     messages: Vec<M>,
     progress: Vec<Progress>,
     bytes: usize,
@@ -27,7 +28,16 @@ pub struct HashPool<M> {
 
 impl<M> Default for HashPool<M> {
     fn default() -> Self {
-        Self { messages: Vec::new(), progress: Vec::new(), bytes: 0 }
+        Self::new(FULL_BYTES)
+    }
+}
+
+impl<M> HashPool<M> {
+    /// One that holds at most so many bytes, but for a message that is longer.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let bytes_max = bytes.min(bytes_max());
+        Self { bytes_max, messages: Vec::new(), progress: Vec::new(), bytes: 0 }
     }
 }
 
@@ -39,7 +49,7 @@ impl<M: AsRef<[u8]>> HashPool<M> {
         self.bytes += message.as_ref().len();
         self.messages.push(message);
         self.progress.push(Progress::default());
-        if self.bytes < bytes_max() && self.messages.len() < MESSAGES {
+        if self.bytes < self.bytes_max && self.messages.len() < MESSAGES {
             return Vec::new();
         }
         self.advance((Id::at_once() / 2).min(self.messages.len() - 1))
@@ -56,7 +66,7 @@ impl<M: AsRef<[u8]>> HashPool<M> {
         let mut done = Vec::new();
         for left in std::iter::successors(Some(left), |left| left.checked_div(2)) {
             self.take_done(left, &mut done);
-            if left == 0 || self.bytes < bytes_max() {
+            if left == 0 || self.bytes < self.bytes_max {
                 break;
             }
         }
@@ -133,23 +143,25 @@ mod tests {
                 _ => &noise[number..number + 1000 * (number % 60)],
             })
             .collect();
-        let mut pool = HashPool::default();
-        let mut done = Vec::new();
-        for message in &messages {
-            done.extend(pool.push(*message));
-            let held: usize = pool.messages.iter().map(|message| message.len()).sum();
-            assert_eq!(held, pool.bytes);
-            assert!(held == 0 || (held < bytes_max() && pool.messages.len() < MESSAGES), "{held}");
+        for bytes_max in [bytes_max(), bytes_max().min(5 << 20)] {
+            let mut pool = HashPool::new(bytes_max);
+            let mut done = Vec::new();
+            for message in &messages {
+                done.extend(pool.push(*message));
+                let held: usize = pool.messages.iter().map(|message| message.len()).sum();
+                assert_eq!(held, pool.bytes);
+                assert!(held == 0 || (held < bytes_max && pool.messages.len() < MESSAGES), "{held}");
+            }
+            done.extend(pool.finish());
+            assert!(pool.messages.is_empty() && pool.bytes == 0);
+            assert!(done.iter().all(|(message, id)| *id == Id::of(message)));
+            let place = |message: &[u8]| (message.as_ptr() as usize, message.len());
+            let mut expected: Vec<_> = messages.iter().map(|message| place(message)).collect();
+            let mut actual: Vec<_> = done.iter().map(|(message, _)| place(message)).collect();
+            expected.sort_unstable();
+            actual.sort_unstable();
+            assert_eq!(actual, expected);
         }
-        done.extend(pool.finish());
-        assert!(pool.messages.is_empty() && pool.bytes == 0);
-        assert!(done.iter().all(|(message, id)| *id == Id::of(message)));
-        let place = |message: &[u8]| (message.as_ptr() as usize, message.len());
-        let mut expected: Vec<_> = messages.iter().map(|message| place(message)).collect();
-        let mut actual: Vec<_> = done.iter().map(|(message, _)| place(message)).collect();
-        expected.sort_unstable();
-        actual.sort_unstable();
-        assert_eq!(actual, expected);
     }
 
     #[test]

@@ -14,9 +14,7 @@ use super::plan::Use;
 use super::run::{Run, Trouble};
 use crate::backend::FileType;
 use crate::error::Result;
-use crate::repository::blob::{BlobType, Opener};
-use crate::repository::compression::{Compression, Zstd};
-use crate::repository::crypto::NONCE_BYTES;
+use crate::repository::blob::{Apart, BlobType, InPlace, Opener};
 use crate::repository::hash_pool::{HashPool, Spare};
 use crate::repository::index::Index;
 use crate::repository::{Id, Repository, as_damage, damaged_blob, missing_blob};
@@ -30,7 +28,7 @@ pub(super) struct Opening<'a> {
     repository: &'a Repository,
     index: &'a Index,
     uses: &'a [Use],
-    zstd: Zstd,
+    opener: InPlace,
     alone: Opener,
     pool: HashPool<Opened>,
     spare: Spare,
@@ -44,10 +42,10 @@ struct Opened {
 }
 
 enum Plain {
-    /// Behind the nonce, where its sealed bytes lay.
+    /// Where its sealed bytes lay.
     InPlace {
         sealed: BytesMut,
-        bytes: usize,
+        place: Range<usize>,
         _share: Option<Arc<Share>>,
     },
     Unpacked(Vec<u8>),
@@ -56,9 +54,7 @@ enum Plain {
 impl AsRef<[u8]> for Opened {
     fn as_ref(&self) -> &[u8] {
         match &self.plain {
-            Plain::InPlace { sealed, bytes, .. } => {
-                sealed.get(NONCE_BYTES..NONCE_BYTES + bytes).unwrap_or_default()
-            }
+            Plain::InPlace { sealed, place, .. } => sealed.get(place.clone()).unwrap_or_default(),
             Plain::Unpacked(plain) => plain,
         }
     }
@@ -72,13 +68,13 @@ impl<'a> Opening<'a> {
         index: &'a Index,
         uses: &'a [Use],
     ) -> Result<Self> {
-        let (zstd, alone) = (Zstd::new(Compression::Auto)?, repository.opener()?);
+        let (opener, alone) = (InPlace::new(repository.cipher().clone())?, repository.opener()?);
         Ok(Self {
             run,
             repository,
             index,
             uses,
-            zstd,
+            opener,
             alone,
             pool: HashPool::default(),
             spare: Spare::default(),
@@ -110,14 +106,10 @@ impl<'a> Opening<'a> {
 
     fn open_one(&mut self, unit: &mut Unit, blob: &Use) -> Option<Plain> {
         let (mut sealed, share) = unit.take(blob)?;
-        let opened = self.repository.cipher().open_in_place(&mut sealed).ok()?;
-        Some(match blob.plain_length() {
-            Some(length) => {
-                let mut plain = self.spare.take(length as usize);
-                self.zstd.decompress_into(opened, length as usize, &mut plain).ok()?;
-                Plain::Unpacked(plain)
-            }
-            None => Plain::InPlace { bytes: opened.len(), sealed, _share: share },
+        let opened = self.opener.open_apart(&mut sealed, blob.plain_length(), &mut self.spare).ok()?;
+        Some(match opened {
+            Apart::Unpacked(plain) => Plain::Unpacked(plain),
+            Apart::InPlace(place) => Plain::InPlace { sealed, place, _share: share },
         })
     }
 
