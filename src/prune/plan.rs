@@ -75,6 +75,7 @@ struct Pack {
     file_bytes: u64,
     used_blobs: u64,
     unused_blobs: u64,
+    header_bytes: u64,
     /// The header counts as used.
     used_bytes: u64,
     unused_bytes: u64,
@@ -155,6 +156,7 @@ fn measure(index: &Index, lists: &Lists) -> Vec<Pack> {
     let empty = |id: &Id| Pack {
         listed_bytes: lists.pack_bytes(id),
         file_bytes: end_bytes,
+        header_bytes: end_bytes,
         used_bytes: end_bytes,
         ..Pack::default()
     };
@@ -164,6 +166,7 @@ fn measure(index: &Index, lists: &Lists) -> Vec<Pack> {
         let raw = entry.extent.plain_length.is_none();
         let entry_bytes = if raw { ENTRY_RAW_BYTES } else { ENTRY_PACKED_BYTES } as u64;
         pack.file_bytes += u64::from(entry.extent.length) + entry_bytes;
+        pack.header_bytes += entry_bytes;
         pack.used_bytes += entry_bytes;
         pack.has_raw |= raw;
         match entry.kind {
@@ -376,7 +379,8 @@ fn choose(
         first(a).cmp(&first(b)).then(by_share)
     });
     let live = || packs.iter().filter(|pack| pack.used_blobs > 0);
-    let used_bytes: u64 = live().map(|pack| pack.used_bytes).sum();
+    // As by restic, what may stay unused is a share of the blobs alone, without the headers.
+    let used_bytes: u64 = live().map(|pack| pack.used_bytes - pack.header_bytes).sum();
     let mut unused_bytes: u64 = live().map(|pack| pack.unused_bytes).sum();
     let unused_bytes_max = options.unused_max.bytes(used_bytes);
     for (number, pack) in candidates {

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use super::blob::{BlobType, Opener};
 use super::index::{Index, Location};
 use super::tree::Tree;
-use super::tree_reader::{Reading, TreeReader, trees_together};
+use super::tree_reader::{Reading, TreeReader};
 use super::{Id, Repository, in_parallel_with, missing_blob};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -162,7 +162,7 @@ impl Walk<'_> {
             .filter_map(|ordinal| self.index.at(*ordinal as usize))
             .map(|tree| tree.id)
             .collect();
-        let groups: Vec<&[Id]> = ids.chunks(trees_together(ids.len(), self.threads)).collect();
+        let groups = self.reader.groups(&ids, |id| *id, self.threads);
         let found = in_parallel_with(
             &groups,
             self.threads,

@@ -17,11 +17,8 @@ use crate::error::Result;
 /// Asked before every request: whether the run is over, and no further one is wanted.
 pub type IsOver<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// Trees that a thread reads together: as many as the widest CPU hashes at once, or so few that all threads have some.
-#[must_use]
-pub fn trees_together(trees: usize, threads: usize) -> usize {
-    trees.div_ceil(threads.max(1)).clamp(1, 16)
-}
+/// Trees that a thread reads together, at most: as many as the widest CPU hashes at once, and so many bytes of them.
+const TOGETHER: (usize, u64) = (16, 1 << 20);
 
 /// How trees are read.
 #[derive(Debug, Clone, Copy)]
@@ -174,6 +171,26 @@ impl<'a> TreeReader<'a> {
         Err(failure)
     }
 
+    /// Groups of neighbours that a thread reads together: so few trees that every thread has some, and so few bytes that
+    /// all may be in memory; a tree that is longer is alone.
+    pub fn groups<'t, T>(&self, trees: &'t [T], id: impl Fn(&T) -> Id, threads: usize) -> Vec<&'t [T]> {
+        let (trees_max, bytes_max) = TOGETHER;
+        let trees_max = trees.len().div_ceil(threads.max(1)).min(trees_max);
+        let mut groups = Vec::new();
+        let mut rest = trees;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take(trees_max).take_while(|tree| {
+                bytes += self.plain_bytes(&id(tree));
+                bytes <= bytes_max
+            });
+            let (group, others) = rest.split_at(fits.count().max(1));
+            groups.push(group);
+            rest = others;
+        }
+        groups
+    }
+
     /// Many trees, in the order of their ids. Those that lie in the windows are hashed together.
     pub fn read_many(&self, is_over: IsOver<'_>, opener: &mut Opener, ids: &[Id]) -> Vec<Result<Tree>> {
         let plains: Vec<Vec<u8>> =
@@ -222,7 +239,38 @@ fn window(start: u64, end: u64, bytes: u64, end_of_pack: u64) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
     use super::*;
+    use crate::backend::memory::MemoryBackend;
+    use crate::repository::blob::Extent;
+    use crate::repository::index::{IndexBuilder, IndexPack};
+    use crate::repository::pack::PackedBlob;
+    use crate::repository::testing;
+
+    #[test]
+    fn groups_have_few_bytes_and_every_thread_some() {
+        let lengths = [[1000_u32; 40].as_slice(), &[700 << 10; 3], &[50 << 20], &[300_000; 9]].concat();
+        let tree = |(number, length): (u32, &u32)| {
+            let extent = Extent { offset: 0, length: 100, plain_length: Some(*length) };
+            PackedBlob { id: Id::of(&number.to_le_bytes()), kind: BlobType::Tree, extent }
+        };
+        let blobs: Vec<PackedBlob> = (0..).zip(&lengths).map(tree).collect();
+        let ids: Vec<Id> = blobs.iter().map(|blob| blob.id).collect();
+        let mut builder = IndexBuilder::default();
+        builder.add(&[IndexPack { id: Id::default(), blobs }]);
+        let (index, repository) = (builder.finish(), testing::create(Arc::new(MemoryBackend::new())));
+        let reading = Reading { first_window_bytes: 1, kept_bytes_max: 1 };
+        let reader = TreeReader::new(&repository, &index, reading);
+        let groups = |ids, threads| reader.groups(ids, |id| *id, threads);
+        let all = groups(&ids, 2);
+        assert_eq!(all.concat(), ids);
+        assert_eq!(all.iter().map(|group| group.len()).collect::<Vec<_>>(), [16, 16, 9, 1, 1, 1, 3, 3, 3]);
+        assert_eq!(groups(ids.get(..6).unwrap(), 2).len(), 2);
+        assert_eq!(groups(ids.get(..6).unwrap(), 9).len(), 6);
+        assert!(groups(&[], 2).is_empty());
+    }
 
     #[test]
     fn a_window_holds_the_tree_and_stays_in_the_pack() {

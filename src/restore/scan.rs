@@ -22,7 +22,7 @@ use crate::pattern::{Match, Patterns};
 use crate::repository::blob::{BlobType, Opener};
 use crate::repository::index::{Index, Location};
 use crate::repository::tree::{Node, NodeKind, Tree};
-use crate::repository::tree_reader::{Reading, TreeReader, trees_together};
+use crate::repository::tree_reader::{Reading, TreeReader};
 use crate::repository::{Id, Repository, missing_blob};
 
 /// Directories that are read at once, and bytes of their trees.
@@ -178,8 +178,7 @@ impl<'a> Scan<'a> {
 
     /// Reads trees and what stands beside them. A tree that cannot be read fails when it is met first.
     fn look(&mut self, chunk: &[u32]) -> Result<Vec<(u32, Option<Looked>)>> {
-        let ids: Vec<Id> =
-            chunk.iter().filter_map(|dir| self.dirs.dir(*dir)).map(|dir| dir.subtree).collect();
+        let ids: Vec<Id> = chunk.iter().map(|dir| self.subtree(*dir)).collect();
         self.trees.fetch(&|| self.run.is_over(), &ids)?;
         let this = &*self;
         let threads = this.options.threads;
@@ -187,12 +186,16 @@ impl<'a> Scan<'a> {
             let handles = this.root.map(|root| Handles::new(root, &this.dirs, (256 / threads.max(1)).max(8)));
             (this.repository.opener(), handles)
         };
-        let groups: Vec<&[u32]> = chunk.chunks(trees_together(chunk.len(), threads)).collect();
+        let groups = this.trees.groups(chunk, |dir| this.subtree(*dir), threads);
         let looked = spread(self.run, &groups, threads, state, |(opener, handles), group| {
             this.look_at_group(group, opener.as_mut().map_err(|error| &*error), handles)
         });
         self.run.check()?;
         Ok(looked.into_iter().flatten().collect())
+    }
+
+    fn subtree(&self, dir: u32) -> Id {
+        self.dirs.dir(dir).map(|record| record.subtree).unwrap_or_default()
     }
 
     fn look_at_group(
@@ -201,8 +204,7 @@ impl<'a> Scan<'a> {
         opener: Result<&mut Opener, &Error>,
         handles: &mut Option<Handles<'_>>,
     ) -> Vec<(u32, Option<Looked>)> {
-        let subtree = |dir: &u32| self.dirs.dir(*dir).map(|record| record.subtree).unwrap_or_default();
-        let ids: Vec<Id> = group.iter().map(subtree).collect();
+        let ids: Vec<Id> = group.iter().map(|dir| self.subtree(*dir)).collect();
         let trees = match opener {
             Ok(opener) => self.trees.read_many(&|| self.run.is_over(), opener, &ids),
             Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
