@@ -222,7 +222,29 @@ fn writes_come_in_the_order_that_a_crash_needs() {
     assert!(snapshot.finished < unlock.started);
     let listed = |kind| of(Request::List, kind)[0];
     assert!(listed(FileType::Snapshot).finished < listed(FileType::Index).started);
-    assert!(lock.finished < listed(FileType::Snapshot).started);
+}
+
+#[test]
+fn what_was_read_before_the_lock_stood_is_looked_for_again_under_it() {
+    let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));
+    mover::create_in(memory.as_ref(), 2);
+    source::files(folder.path(), 3, 60 << 10, 1);
+    let record = Arc::new(Record::keeping_all(memory));
+    let mover = Mover::open_backend(Arc::clone(&record) as _).unwrap();
+    backup(&mover, folder.path()).unwrap();
+    record.clear();
+    source::files(folder.path(), 4, 60 << 10, 2);
+    backup(&mover, folder.path()).unwrap();
+    let requests = record.requests();
+    let first = |request: Request, kind: FileType| {
+        let wanted = |recorded: &&Recorded| recorded.request == request && recorded.kind == Some(kind);
+        requests.iter().find(wanted).unwrap()
+    };
+    let (lock, pack) = (first(Request::Write, FileType::Lock), first(Request::Write, FileType::Pack));
+    let indexes = requests.iter().filter(|recorded| recorded.kind == Some(FileType::Index));
+    let lists: Vec<_> = indexes.filter(|recorded| recorded.request == Request::List).collect();
+    assert_eq!(lists.len(), 2);
+    assert!(lock.finished < lists[1].started && lists[1].finished < pack.started);
 }
 
 /// A repository in memory, a source of some 200 packs' worth, and how many packs a whole backup writes.
