@@ -187,6 +187,12 @@ fn a_list_or_an_index_that_fails_ends_the_backup() {
 }
 
 /// Packs before the index that names them, indexes before the snapshot, the lock around all of it.
+/// The requests of one sort for one kind of file, in their order.
+fn those_of(requests: &[Recorded], request: Request, kind: FileType) -> Vec<&Recorded> {
+    let wanted = |recorded: &&Recorded| recorded.request == request && recorded.kind == Some(kind);
+    requests.iter().filter(wanted).collect()
+}
+
 #[test]
 fn writes_come_in_the_order_that_a_crash_needs() {
     let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));
@@ -197,10 +203,7 @@ fn writes_come_in_the_order_that_a_crash_needs() {
     record.clear();
     backup(&mover, folder.path()).unwrap();
     let requests = record.requests();
-    let of = |request: Request, kind: FileType| -> Vec<&Recorded> {
-        let wanted = |recorded: &&Recorded| recorded.request == request && recorded.kind == Some(kind);
-        requests.iter().filter(wanted).collect()
-    };
+    let of = |request, kind| those_of(&requests, request, kind);
     let packs: BTreeMap<&str, &Recorded> =
         of(Request::Write, FileType::Pack).into_iter().map(|write| (write.name.as_str(), write)).collect();
     let indexes = of(Request::Write, FileType::Index);
@@ -236,13 +239,9 @@ fn what_was_read_before_the_lock_stood_is_looked_for_again_under_it() {
     source::files(folder.path(), 4, 60 << 10, 2);
     backup(&mover, folder.path()).unwrap();
     let requests = record.requests();
-    let first = |request: Request, kind: FileType| {
-        let wanted = |recorded: &&Recorded| recorded.request == request && recorded.kind == Some(kind);
-        requests.iter().find(wanted).unwrap()
-    };
-    let (lock, pack) = (first(Request::Write, FileType::Lock), first(Request::Write, FileType::Pack));
-    let indexes = requests.iter().filter(|recorded| recorded.kind == Some(FileType::Index));
-    let lists: Vec<_> = indexes.filter(|recorded| recorded.request == Request::List).collect();
+    let of = |request, kind| those_of(&requests, request, kind);
+    let (lock, pack) = (of(Request::Write, FileType::Lock)[0], of(Request::Write, FileType::Pack)[0]);
+    let lists = of(Request::List, FileType::Index);
     assert_eq!(lists.len(), 2);
     assert!(lock.finished < lists[1].started && lists[1].finished < pack.started);
 }
