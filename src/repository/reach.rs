@@ -104,6 +104,11 @@ impl Walk<'_> {
         Some(Location { pack: self.index.pack(entry.pack)?, extent: entry.extent })
     }
 
+    fn ids(&self, ordinals: &[u32]) -> Vec<Id> {
+        let entries = ordinals.iter().filter_map(|ordinal| self.index.at(*ordinal as usize));
+        entries.map(|entry| entry.id).collect()
+    }
+
     fn defer(&mut self, ordinals: Vec<u32>) {
         for ordinal in ordinals {
             if let Some(entry) = self.index.at(ordinal as usize) {
@@ -145,11 +150,7 @@ impl Walk<'_> {
             }
             chosen.extend(self.pending.remove(&pack).unwrap_or_default());
         }
-        let ids: Vec<Id> = chosen
-            .iter()
-            .filter_map(|ordinal| self.index.at(*ordinal as usize))
-            .map(|entry| entry.id)
-            .collect();
+        let ids = self.ids(&chosen);
         let stop = self.stop;
         self.reader.fetch(&|| stop.load(Ordering::Relaxed), &ids)?;
         Ok(chosen)
@@ -157,11 +158,7 @@ impl Walk<'_> {
 
     /// Reads trees and returns what is met in them for the first time.
     fn read(&self, repository: &Repository, ordinals: &[u32]) -> Result<Vec<u32>> {
-        let ids: Vec<Id> = ordinals
-            .iter()
-            .filter_map(|ordinal| self.index.at(*ordinal as usize))
-            .map(|tree| tree.id)
-            .collect();
+        let ids = self.ids(ordinals);
         let groups = self.reader.groups(&ids, |id| *id, self.threads);
         let found = in_parallel_with(
             &groups,
