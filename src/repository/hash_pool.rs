@@ -6,15 +6,18 @@
 use super::Id;
 use super::sha256::{self, Progress};
 
-/// With so many bytes the lanes are filled by chunks of files.
-const FULL_BYTES: usize = 12 << 20;
+/// What a lane is filled by: a chunk of a file.
+const LANE_BYTES: usize = 3 << 19;
+/// Lanes that are filled by chunks: more take more memory than they save time.
+const LANES_MAX: usize = 8;
 /// How many they are: short ones fill the lanes as well.
 const MESSAGES: usize = 64;
 
 /// What a pool holds at most, but for a message that is longer, in bytes.
 #[must_use]
 pub fn bytes_max() -> usize {
-    if Id::at_once() > 1 { FULL_BYTES } else { 0 }
+    let lanes = Id::at_once();
+    if lanes > 1 { lanes.min(LANES_MAX) * LANE_BYTES } else { 0 }
 }
 
 /// Messages on their way.
@@ -28,7 +31,7 @@ pub struct HashPool<M> {
 
 impl<M> Default for HashPool<M> {
     fn default() -> Self {
-        Self::new(FULL_BYTES)
+        Self::new(bytes_max())
     }
 }
 

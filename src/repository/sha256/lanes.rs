@@ -20,17 +20,19 @@ pub(super) trait Advance<const N: usize>: Copy {
 /// Messages that wait for a lane.
 pub(super) type Arrived<'w, 'm> = &'w mut dyn Iterator<Item = Lane<'m>>;
 
-/// Who is told the state of the message of a number, and how many blocks are left of it: none but of those that may
-/// be left.
-pub(super) type Done<'a> = &'a mut dyn FnMut(usize, State, usize);
+/// Messages that are on their way, as far as they are.
+pub(super) type Undone<'a> = std::vec::IntoIter<Lane<'a>>;
+
+/// Who is told the number of a message that is done, and its state.
+pub(super) type Done<'a> = &'a mut dyn FnMut(usize, State);
 
 /// A CPU with lanes of one width or of several.
-pub(super) trait Wide: Copy {
+pub(super) trait Wide: Send + Sync {
     /// What its steps cost.
-    const COST: Cost;
+    fn cost(&self) -> Cost;
 
-    /// Hashes all that wait, and may stop when so few are left that are not done.
-    fn hash(self, waiting: Arrived<'_, '_>, left: usize, done: Done<'_>);
+    /// Hashes all that wait, and may stop when so few are left that are not done, which it returns.
+    fn hash<'a>(&self, waiting: Arrived<'_, 'a>, left: usize, done: Done<'_>) -> Undone<'a>;
 }
 
 /// How long a step by one block takes, in hundredths of what the plain way takes for a block of one message.
@@ -46,14 +48,14 @@ pub(super) struct Cost {
 const PLAIN: usize = 100;
 
 /// The hashes of `messages`.
-pub(super) fn digest_many<W: Wide>(cpu: W, messages: &[&[u8]], digests: &mut [Digest]) {
+pub(super) fn digest_many(cpu: &dyn Wide, messages: &[&[u8]], digests: &mut [Digest]) {
     let message = |number: usize| messages.get(number).copied().unwrap_or_default();
     let mut set =
         |number: usize, digest: Digest| digests.iter_mut().skip(number).take(1).for_each(|d| *d = digest);
     let mut numbers: Vec<usize> = (0..messages.len()).collect();
     numbers.sort_unstable_by_key(|number| Reverse(message(*number).len()));
     let lengths: Vec<usize> = numbers.iter().map(|number| message(*number).len()).collect();
-    let (alone, together) = numbers.split_at(too_long(&lengths, &W::COST));
+    let (alone, together) = numbers.split_at(too_long(&lengths, &cpu.cost()));
     for number in alone {
         set(*number, super::digest(message(*number)));
     }
@@ -61,12 +63,12 @@ pub(super) fn digest_many<W: Wide>(cpu: W, messages: &[&[u8]], digests: &mut [Di
     let mut waiting = together.iter().zip(&tails).filter_map(|(number, tail)| {
         Lane::new(*number, INITIAL, [message(*number).as_chunks().0, tail.blocks()])
     });
-    cpu.hash(&mut waiting, 0, &mut |number, state, _| set(number, digest_of(state)));
+    cpu.hash(&mut waiting, 0, &mut |number, state| set(number, digest_of(state)));
 }
 
 /// Moves messages on until so few are left that are not done; the hashes of those that are.
-pub(super) fn digest_most<W: Wide>(
-    cpu: W,
+pub(super) fn digest_most(
+    cpu: &dyn Wide,
     messages: &[&[u8]],
     progress: &mut [Progress],
     left: usize,
@@ -82,17 +84,15 @@ pub(super) fn digest_most<W: Wide>(
     }
     lanes.sort_unstable_by_key(|lane| Reverse(lane.blocks_left()));
     let mut digests = vec![None; messages.len()];
-    let blocks: Vec<usize> =
-        messages.iter().zip(&tails).map(|(message, tail)| message.len() / 64 + tail.count).collect();
-    cpu.hash(&mut lanes.into_iter(), left, &mut |number, state, left| {
-        if left == 0 {
-            digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = Some(digest_of(state)));
-        } else {
-            for (progress, all) in progress.iter_mut().zip(&blocks).skip(number).take(1) {
-                *progress = Progress { state, blocks: all - left };
-            }
-        }
+    let undone = cpu.hash(&mut lanes.into_iter(), left, &mut |number, state| {
+        digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = Some(digest_of(state)));
     });
+    for lane in undone {
+        for (progress, (message, tail)) in progress.iter_mut().zip(messages.iter().zip(&tails)).skip(lane.number).take(1) {
+            let blocks = message.len() / 64 + tail.count - lane.blocks_left();
+            *progress = Progress { state: lane.state, blocks };
+        }
+    }
     digests
 }
 
@@ -133,8 +133,8 @@ impl Growing {
 }
 
 /// Each message takes its next part; there are as many parts. Returns the hashes of `others`, computed meanwhile.
-pub(super) fn grow<W: Wide>(
-    cpu: W,
+pub(super) fn grow(
+    cpu: &dyn Wide,
     messages: &mut [Growing],
     parts: &[&[u8]],
     others: &[&[u8]],
@@ -159,7 +159,7 @@ pub(super) fn grow<W: Wide>(
         Lane::new(number, INITIAL, [other.as_chunks().0, tail.blocks()])
     });
     let mut digests = vec![Digest::default(); tails.len()];
-    cpu.hash(&mut growing.chain(others), 0, &mut |number, state, _| match number.checked_sub(states.len()) {
+    cpu.hash(&mut growing.chain(others), 0, &mut |number, state| match number.checked_sub(states.len()) {
         None => messages.iter_mut().skip(number).take(1).for_each(|message| message.state = state),
         Some(other) => digests.iter_mut().skip(other).take(1).for_each(|digest| *digest = digest_of(state)),
     });
@@ -167,92 +167,59 @@ pub(super) fn grow<W: Wide>(
 }
 
 /// The hashes of messages that are whole now.
-pub(super) fn finish<W: Wide>(cpu: W, messages: &[Growing]) -> Vec<Digest> {
+pub(super) fn finish(cpu: &dyn Wide, messages: &[Growing]) -> Vec<Digest> {
     let mut digests = vec![Digest::default(); messages.len()];
     let tails: Vec<(State, Tail)> = messages.iter().map(|message| (message.state, message.tail())).collect();
     let mut waiting = tails
         .iter()
         .enumerate()
         .filter_map(|(number, (state, tail))| Lane::new(number, *state, [tail.blocks(), &[]]));
-    cpu.hash(&mut waiting, 0, &mut |number, state, _| {
+    cpu.hash(&mut waiting, 0, &mut |number, state| {
         digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = digest_of(state));
     });
     digests
 }
 
-/// Messages on their way in `N` lanes.
-pub(super) struct Race<'a, const N: usize> {
-    lanes: [Option<Lane<'a>>; N],
-    states: States<N>,
-}
-
-impl<const N: usize> Default for Race<'_, N> {
-    fn default() -> Self {
-        Self { lanes: std::array::from_fn(|_| None), states: INITIAL.map(|word| [word; N]) }
-    }
-}
-
-impl<'a, const N: usize> Race<'a, N> {
-    /// Goes on until nobody waits and no more than `few` messages are on their way.
-    pub(super) fn run(&mut self, cpu: impl Advance<N>, waiting: Arrived<'_, 'a>, few: usize, done: Done<'_>) {
-        // With all lanes busy, others may wait.
-        let few = few.min(N - 1);
-        loop {
-            for (place, slot) in self.lanes.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
-                let Some(lane) = waiting.next() else { break };
-                for (words, word) in self.states.iter_mut().zip(lane.start) {
-                    words.iter_mut().skip(place).take(1).for_each(|own| *own = word);
-                }
-                *slot = Some(lane);
+/// Moves messages on in `N` lanes until nobody waits and no more than `few` are on their way, which it returns.
+pub(super) fn race<'a, const N: usize>(
+    cpu: impl Advance<N>,
+    waiting: Arrived<'_, 'a>,
+    few: usize,
+    done: Done<'_>,
+) -> Undone<'a> {
+    let mut lanes: [Option<Lane<'a>>; N] = std::array::from_fn(|_| None);
+    let mut states: States<N> = INITIAL.map(|word| [word; N]);
+    let mut waiting = waiting.peekable();
+    loop {
+        for (place, slot) in lanes.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
+            let Some(lane) = waiting.next() else { break };
+            for (words, word) in states.iter_mut().zip(lane.state) {
+                words.iter_mut().skip(place).take(1).for_each(|own| *own = word);
             }
-            let busy = || self.lanes.iter().flatten().map(|lane| lane.blocks);
-            let Some(shortest) = busy().min_by_key(|blocks| blocks.len()).filter(|_| busy().count() > few)
-            else {
-                return;
-            };
-            let steps = shortest.len();
-            // An idle lane computes what nobody asks for.
-            let blocks = self.lanes.each_ref().map(|slot| slot.as_ref().map_or(shortest, |lane| lane.blocks));
-            cpu.advance(&mut self.states, blocks.map(|blocks| blocks.get(..steps).unwrap_or_default()));
-            for (place, slot) in self.lanes.iter_mut().enumerate() {
-                if let Some(lane) = slot
-                    && lane.is_done_after(steps)
-                {
-                    done(lane.number, state_of(&self.states, place), 0);
-                    *slot = None;
-                }
-            }
-        }
-    }
-
-    /// Leaves those that are on their way as far as they are.
-    pub(super) fn leave(self, done: Done<'_>) {
-        for (place, lane) in self.lanes.iter().enumerate() {
-            if let Some(lane) = lane {
-                done(lane.number, state_of(&self.states, place), lane.blocks_left());
-            }
-        }
-    }
-
-    /// The same messages in fewer lanes, of which there must be enough.
-    pub(super) fn narrowed<const M: usize>(self) -> Race<'a, M> {
-        let mut narrow = Race::default();
-        let busy =
-            self.lanes.into_iter().enumerate().filter_map(|(place, slot)| slot.map(|lane| (place, lane)));
-        for (to, (from, lane)) in narrow.lanes.iter_mut().enumerate().zip(busy) {
-            let (to, slot) = to;
             *slot = Some(lane);
-            for (words, wide) in narrow.states.iter_mut().zip(&self.states) {
-                words
-                    .iter_mut()
-                    .skip(to)
-                    .zip(wide.iter().skip(from))
-                    .take(1)
-                    .for_each(|(to, from)| *to = *from);
+        }
+        let busy = || lanes.iter().flatten().map(|lane| lane.blocks);
+        let is_over = waiting.peek().is_none() && busy().count() <= few;
+        let Some(shortest) = busy().min_by_key(|blocks| blocks.len()).filter(|_| !is_over) else { break };
+        let steps = shortest.len();
+        // An idle lane computes what nobody asks for.
+        let blocks = lanes.each_ref().map(|slot| slot.as_ref().map_or(shortest, |lane| lane.blocks));
+        cpu.advance(&mut states, blocks.map(|blocks| blocks.get(..steps).unwrap_or_default()));
+        for (place, slot) in lanes.iter_mut().enumerate() {
+            if let Some(lane) = slot
+                && lane.is_done_after(steps)
+            {
+                done(lane.number, state_of(&states, place));
+                *slot = None;
             }
         }
-        narrow
     }
+    let undone: Vec<Lane<'a>> = lanes
+        .into_iter()
+        .enumerate()
+        .filter_map(|(place, slot)| Some(Lane { state: state_of(&states, place), ..slot? }))
+        .collect();
+    undone.into_iter()
 }
 
 /// How many of the longest messages are better hashed one by one, because most lanes would be idle with them.
@@ -301,7 +268,8 @@ impl Tail {
 /// A message on its way.
 pub(super) struct Lane<'a> {
     number: usize,
-    start: State,
+    /// What it goes on from.
+    state: State,
     /// What comes next of it, at least a block until it is done.
     blocks: &'a [Block],
     /// What comes after that.
@@ -309,9 +277,9 @@ pub(super) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    /// A message that goes on from `start` by the blocks of both parts, if there are any.
-    fn new(number: usize, start: State, [blocks, tail]: [&'a [Block]; 2]) -> Option<Self> {
-        let mut lane = Self { number, start, blocks, tail };
+    /// A message that goes on from `state` by the blocks of both parts, if there are any.
+    fn new(number: usize, state: State, [blocks, tail]: [&'a [Block]; 2]) -> Option<Self> {
+        let mut lane = Self { number, state, blocks, tail };
         (!lane.is_done_after(0)).then_some(lane)
     }
 
@@ -329,7 +297,8 @@ impl<'a> Lane<'a> {
     }
 }
 
-fn state_of<const N: usize>(states: &States<N>, place: usize) -> State {
+/// The state of the message at a place.
+pub(super) fn state_of<const N: usize>(states: &States<N>, place: usize) -> State {
     states.map(|words| words.get(place).copied().unwrap_or_default())
 }
 

@@ -16,7 +16,8 @@ use std::arch::x86_64::{__m128i, __m256i, __m512i};
 use pulp::x86::{V3, V4};
 use pulp::{NullaryFnOnce, cast};
 
-use super::lanes::{Advance, Arrived, Block, Cost, Done, Race, States, Wide};
+use super::lanes::{Advance, Arrived, Block, Cost, Done, States, Undone, Wide, race};
+use super::turns::Turns;
 
 /// The round constants (4.2.2).
 const ROUNDS: [u32; 64] = [
@@ -158,12 +159,12 @@ impl Avx2 {
 }
 
 impl Wide for Avx2 {
-    const COST: Cost = Cost { lanes: 8, few: 225, all: 225 };
+    fn cost(&self) -> Cost {
+        Cost { lanes: 8, few: 225, all: 225 }
+    }
 
-    fn hash(self, waiting: Arrived<'_, '_>, left: usize, done: Done<'_>) {
-        let mut eight = Race::<8>::default();
-        eight.run(self, waiting, left, done);
-        eight.leave(done);
+    fn hash<'a>(&self, waiting: Arrived<'_, 'a>, left: usize, done: Done<'_>) -> Undone<'a> {
+        race::<8>(*self, waiting, left, done)
     }
 }
 
@@ -185,22 +186,30 @@ impl Avx512 {
 }
 
 impl Wide for Avx512 {
-    const COST: Cost = Cost { lanes: 16, few: 125, all: 220 };
+    fn cost(&self) -> Cost {
+        Cost { lanes: 16, few: 125, all: 220 }
+    }
 
-    fn hash(self, waiting: Arrived<'_, '_>, left: usize, done: Done<'_>) {
-        let (mut sixteen, none) = (Race::<16>::default(), &mut std::iter::empty());
-        sixteen.run(self, waiting, left.max(8), done);
-        if left > 8 {
-            return sixteen.leave(done);
-        }
-        let mut eight: Race<'_, 8> = sixteen.narrowed();
-        eight.run(self, none, left.max(4), done);
-        if left > 4 {
-            return eight.leave(done);
-        }
-        let mut four: Race<'_, 4> = eight.narrowed();
-        four.run(self, none, left, done);
-        four.leave(done);
+    fn hash<'a>(&self, waiting: Arrived<'_, 'a>, left: usize, done: Done<'_>) -> Undone<'a> {
+        let mut eight = race::<16>(*self, waiting, left.max(8), done);
+        let mut four = race::<8>(*self, &mut eight, left.max(4), done);
+        race::<4>(*self, &mut four, left, done)
+    }
+}
+
+/// Sixteen messages at once, or eight; fewer take turns.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512AndTurns(pub(super) Avx512, pub(super) Turns);
+
+impl Wide for Avx512AndTurns {
+    fn cost(&self) -> Cost {
+        Cost { lanes: 16, all: 880, ..self.1.cost() }
+    }
+
+    fn hash<'a>(&self, waiting: Arrived<'_, 'a>, left: usize, done: Done<'_>) -> Undone<'a> {
+        let mut eight = race::<16>(self.0, waiting, left.max(8), done);
+        let mut few = race::<8>(self.0, &mut eight, left.max(6), done);
+        self.1.hash(&mut few, left, done)
     }
 }
 
