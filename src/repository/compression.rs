@@ -25,7 +25,7 @@ pub enum Compression {
 
 impl Compression {
     /// The level of the C library. Of those that store no more than restic's `auto` on sources and on programs,
-    /// 3 is the quickest (see `benches/README.md`).
+    /// 3 is the quickest, with tables of its own (`AUTO`; see `benches/README.md`).
     #[must_use]
     pub fn level(self) -> i32 {
         match self {
@@ -37,17 +37,36 @@ impl Compression {
     }
 }
 
-/// How a message is compressed: a level of the C library, and the size of its table of places (0: that of the level).
+/// How a message is compressed: a level of the C library, and what else than that level says (0: as it says).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shape {
     level: i32,
+    /// Logarithms of the number of places in the table of long matches, and in that of short ones.
     hash_log: u32,
+    chain_log: u32,
+    /// The least bytes of a match.
+    min_match: u32,
+}
+
+impl Shape {
+    const fn of_level(level: i32) -> Self {
+        Self { level, hash_log: 0, chain_log: 0, min_match: 0 }
+    }
 }
 
 /// For trees, index files and all other JSON, whatever the mode. Half of such a text are ids, where what a search finds
 /// takes more bytes than it saves: a thorough search makes it longer, and a table of a thousand places is best (see
 /// `benches/README.md`).
-const JSON: Shape = Shape { level: 1, hash_log: 10 };
+const JSON: Shape = Shape { hash_log: 10, ..Shape::of_level(1) };
+
+/// For data of `auto`, up to so many bytes: tables that stay in a core's own cache, and fewer short matches, store a
+/// hundredth more and still less than restic does, in a tenth less time (see `benches/README.md`).
+const AUTO: [(usize, Shape); 4] = [
+    (4 << 10, Shape::of_level(1)),
+    (16 << 10, Shape { min_match: 5, ..Shape::of_level(3) }),
+    (128 << 10, Shape { hash_log: 14, chain_log: 13, ..Shape::of_level(3) }),
+    (usize::MAX, Shape { hash_log: 16, chain_log: 14, min_match: 5, ..Shape::of_level(3) }),
+];
 
 /// The largest plaintext that one message may unpack to, in bytes: damage must not take all memory.
 pub const PLAIN_BYTES_MAX: usize = 1 << 30;
@@ -56,8 +75,8 @@ pub const PLAIN_BYTES_MAX: usize = 1 << 30;
 pub struct Zstd {
     compressor: Compressor<'static>,
     mode: Compression,
-    /// For data.
-    level: i32,
+    /// For data, when it is not that of the mode.
+    level: Option<i32>,
     /// What the compressor is set to.
     shape: Shape,
     decompressor: Decompressor<'static>,
@@ -72,16 +91,16 @@ impl std::fmt::Debug for Zstd {
 impl Zstd {
     /// Contexts for `compression`.
     pub fn new(compression: Compression) -> Result<Self> {
-        let level = compression.level();
-        let mut compressor = Compressor::new(level).map_err(|cause| cannot_set_up(&cause))?;
+        let shape = Shape::of_level(compression.level());
+        let mut compressor = Compressor::new(shape.level).map_err(|cause| cannot_set_up(&cause))?;
         compressor.set_parameter(CParameter::ChecksumFlag(false)).map_err(|cause| cannot_set_up(&cause))?;
         let decompressor = Decompressor::new().map_err(|cause| cannot_set_up(&cause))?;
-        Ok(Self { compressor, mode: compression, level, shape: Shape { level, hash_log: 0 }, decompressor })
+        Ok(Self { compressor, mode: compression, level: None, shape, decompressor })
     }
 
     /// Compresses data at this level of the C library from now on; `None`: that of the mode.
     pub fn set_level(&mut self, level: Option<i32>) {
-        self.level = level.unwrap_or(self.mode.level());
+        self.level = level;
     }
 
     /// The most bytes that compressing may need for `length` bytes.
@@ -92,7 +111,7 @@ impl Zstd {
 
     /// Compresses data into `output`, which must have room for `bound(plain.len())`; returns the length.
     pub fn compress_data(&mut self, plain: &[u8], output: &mut [u8]) -> Result<usize> {
-        self.set_shape(Shape { level: self.level, hash_log: 0 })?;
+        self.set_shape(self.shape_of_data(plain.len()))?;
         self.compressor.compress_to_buffer(plain, output).map_err(|cause| cannot_compress(&cause))
     }
 
@@ -102,10 +121,23 @@ impl Zstd {
         self.compressor.compress_to_buffer(json, output).map_err(|cause| cannot_compress(&cause))
     }
 
+    fn shape_of_data(&self, bytes: usize) -> Shape {
+        let level = self.level.unwrap_or(self.mode.level());
+        let of_auto = AUTO.iter().find(|(bytes_max, _)| bytes <= *bytes_max);
+        match of_auto.filter(|_| level == Compression::Auto.level()) {
+            Some((_, shape)) => *shape,
+            None => Shape::of_level(level),
+        }
+    }
+
     fn set_shape(&mut self, shape: Shape) -> Result<()> {
         if shape != self.shape {
-            for parameter in [CParameter::CompressionLevel(shape.level), CParameter::HashLog(shape.hash_log)]
-            {
+            for parameter in [
+                CParameter::CompressionLevel(shape.level),
+                CParameter::HashLog(shape.hash_log),
+                CParameter::ChainLog(shape.chain_log),
+                CParameter::MinMatch(shape.min_match),
+            ] {
                 self.compressor.set_parameter(parameter).map_err(|cause| cannot_set_up(&cause))?;
             }
             self.shape = shape;

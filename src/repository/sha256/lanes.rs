@@ -82,9 +82,8 @@ pub(super) fn digest_most(
             [body.get(of_body..), tail.get(progress.blocks - of_body..)].map(Option::unwrap_or_default);
         lanes.extend(Lane::new(number, progress.state, parts));
     }
-    lanes.sort_unstable_by_key(|lane| Reverse(lane.blocks_left()));
     let mut digests = vec![None; messages.len()];
-    let undone = cpu.hash(&mut lanes.into_iter(), left, &mut |number, state| {
+    let undone = cpu.hash(&mut longest_first(lanes), left, &mut |number, state| {
         digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = Some(digest_of(state)));
     });
     for lane in undone {
@@ -149,17 +148,16 @@ pub(super) fn grow(
         message.rest.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
     }
     let states: Vec<State> = messages.iter().map(|message| message.state).collect();
-    let growing = states.iter().zip(heads.iter().zip(&bodies)).enumerate().filter_map(
-        |(number, (state, ((head, count), body)))| {
-            Lane::new(number, *state, [head.get(..*count).unwrap_or_default(), body])
-        },
-    );
     let tails: Vec<Tail> = others.iter().map(|other| Tail::of(other)).collect();
-    let others = others.iter().zip(&tails).zip(states.len()..).filter_map(|((other, tail), number)| {
-        Lane::new(number, INITIAL, [other.as_chunks().0, tail.blocks()])
-    });
+    let mut lanes: Vec<Lane<'_>> = Vec::with_capacity(states.len() + others.len());
+    for (number, (state, ((head, count), body))) in states.iter().zip(heads.iter().zip(&bodies)).enumerate() {
+        lanes.extend(Lane::new(number, *state, [head.get(..*count).unwrap_or_default(), body]));
+    }
+    for (number, (other, tail)) in others.iter().zip(&tails).enumerate() {
+        lanes.extend(Lane::new(states.len() + number, INITIAL, [other.as_chunks().0, tail.blocks()]));
+    }
     let mut digests = vec![Digest::default(); tails.len()];
-    cpu.hash(&mut growing.chain(others), 0, &mut |number, state| match number.checked_sub(states.len()) {
+    cpu.hash(&mut longest_first(lanes), 0, &mut |number, state| match number.checked_sub(states.len()) {
         None => messages.iter_mut().skip(number).take(1).for_each(|message| message.state = state),
         Some(other) => digests.iter_mut().skip(other).take(1).for_each(|digest| *digest = digest_of(state)),
     });
@@ -178,6 +176,12 @@ pub(super) fn finish(cpu: &dyn Wide, messages: &[Growing]) -> Vec<Digest> {
         digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = digest_of(state));
     });
     digests
+}
+
+/// In the order in which the fewest lanes are idle at the end.
+fn longest_first(mut lanes: Vec<Lane<'_>>) -> Undone<'_> {
+    lanes.sort_unstable_by_key(|lane| Reverse(lane.blocks_left()));
+    lanes.into_iter()
 }
 
 /// Moves messages on in `N` lanes until nobody waits and no more than `few` are on their way, which it returns.
