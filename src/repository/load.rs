@@ -1,12 +1,13 @@
 //! Loading the index within the memory budget. Everybody who wants an index loads it here.
 //!
-//! The largest index file is read first: by what its entries take, and by the listed sizes of all, it is known
-//! what the whole will take, and one that cannot fit is an error before the rest is read. Estimates may be
-//! wrong, so what is loaded is counted as well: it never outgrows the budget by more than the files in flight.
+//! Files that fit whatever is in them are read at once. Else the largest is read first: by what its entries take, and
+//! by the listed sizes of all, it is known what the whole will take, and one that cannot fit is an error before the
+//! rest is read. Estimates may be wrong, so what is loaded is counted as well: it never outgrows the budget by more
+//! than the files in flight.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::index::{Index, IndexBuilder};
+use super::index::{ENTRY_BYTES, Index, IndexBuilder};
 use super::{EachIndexFile, Id, Repository, in_parallel};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -33,16 +34,22 @@ pub(super) fn index(
         let needed = builder.needed_bytes();
         require(repository, needed, memory_bytes).map(|()| needed)
     };
-    let (needed, largest_bytes) = (load(first)?, first.1.max(1));
+    let largest_bytes = first.1.max(1);
     let all_bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
-    let estimate = (u128::from(needed) * u128::from(all_bytes) / u128::from(largest_bytes)) as u64;
-    let most = memory_bytes.saturating_add(memory_bytes / 100 * EXCESS_PERCENT);
-    if estimate > most {
-        require(repository, estimate, memory_bytes)?;
+    // An id is noise: no compression makes an entry shorter.
+    let mut estimate = all_bytes / size_of::<Id>() as u64 * ENTRY_BYTES as u64;
+    let mut left = files.as_slice();
+    if estimate > memory_bytes {
+        left = others;
+        estimate = (u128::from(load(first)?) * u128::from(all_bytes) / u128::from(largest_bytes)) as u64;
+        let most = memory_bytes.saturating_add(memory_bytes / 100 * EXCESS_PERCENT);
+        if estimate > most {
+            require(repository, estimate, memory_bytes)?;
+        }
     }
     let in_flight = memory_bytes.saturating_sub(estimate) / largest_bytes.saturating_mul(FLIGHT_FACTOR);
     let workers = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
-    in_parallel(others, repository.backend().connections().min(workers), load)?;
+    in_parallel(left, repository.backend().connections().min(workers), load)?;
     let index = builder.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     if let Some(cache) = repository.cache() {
         let listed: Vec<Id> = files.iter().map(|(id, _)| *id).collect();

@@ -316,7 +316,9 @@ mod tests {
         all.extend(avx2.map(|cpu| Box::new(cpu) as _));
         all.extend(avx512.map(|cpu| Box::new(cpu) as _));
         all.extend(turns.map(|cpu| Box::new(cpu) as _));
-        all.extend(avx512.zip(turns).map(|(avx512, turns)| Box::new(x86::Avx512AndTurns(avx512, turns)) as _));
+        all.extend(
+            avx512.zip(turns).map(|(avx512, turns)| Box::new(x86::Avx512AndTurns(avx512, turns)) as _),
+        );
         all
     }
 

@@ -73,13 +73,21 @@ struct Standing {
 
 /// A directory's tree beside what stands in the target.
 struct Looked {
-    nodes: Vec<(Node, Option<Standing>)>,
+    nodes: Vec<Found>,
     extras: Vec<Vec<u8>>,
 }
 
-/// A file's blobs.
+/// An entry, what stands at its name, and where its blobs are, if it is a file that is selected.
+struct Found {
+    node: Node,
+    standing: Option<Standing>,
+    content: Result<Content, Trouble>,
+}
+
+/// Where a file's blobs are, in their order.
+#[derive(Default)]
 struct Content {
-    blobs: Vec<(Id, Location)>,
+    places: Vec<Location>,
     bytes: u64,
     hole_bytes: u64,
 }
@@ -222,11 +230,14 @@ impl<'a> Scan<'a> {
     fn look_at(&self, dir: u32, tree: Tree, handles: &mut Option<Handles<'_>>) -> Result<Looked, Trouble> {
         let Some(record) = self.dirs.dir(dir) else { return Err(Trouble::other("no such directory")) };
         let nodes = tree.nodes;
+        let found = |node: Node, standing| {
+            let is_wanted = node.kind == NodeKind::File && self.selects(dir, &node.name).matched;
+            let content = if is_wanted { self.content(&node) } else { Ok(Content::default()) };
+            Found { node, standing, content }
+        };
         let Some(handles) = handles.as_mut().filter(|_| record.place == Place::Usable) else {
-            return Ok(Looked {
-                nodes: nodes.into_iter().map(|node| (node, None)).collect(),
-                extras: Vec::new(),
-            });
+            let nodes = nodes.into_iter().map(|node| found(node, None)).collect();
+            return Ok(Looked { nodes, extras: Vec::new() });
         };
         let failed = |errno| Trouble::system("list the directory in the target", errno);
         let names = if dir == ROOT {
@@ -248,7 +259,7 @@ impl<'a> Scan<'a> {
             } else {
                 None
             };
-            beside.push((node, stat.as_ref().map(Standing::of)));
+            beside.push(found(node, stat.as_ref().map(Standing::of)));
         }
         let extras = if self.options.delete { standing.into_iter().collect() } else { Vec::new() };
         Ok(Looked { nodes: beside, extras })
@@ -256,7 +267,7 @@ impl<'a> Scan<'a> {
 
     /// Records a directory's entries in `batch`; `first`: its directories and its needs, too.
     fn take(&mut self, dir: u32, looked: Looked, first: bool, mut batch: Option<&mut Batch>) {
-        for (mut node, standing) in looked.nodes {
+        for Found { mut node, standing, content } in looked.nodes {
             if !node.is_safe_name() {
                 if first {
                     let item = self.dirs.path_text(dir, b"")
@@ -272,7 +283,7 @@ impl<'a> Scan<'a> {
                     self.take_dir(dir, &mut node, standing, said);
                 }
             } else if said.matched {
-                let taken = self.take_entry(dir, &mut node, standing, first, batch.as_deref_mut());
+                let taken = self.take_entry(dir, &mut node, standing, content, first, batch.as_deref_mut());
                 if let Err(trouble) = taken {
                     self.run.item_failed(&self.dirs.path_text(dir, &node.name), trouble);
                 }
@@ -328,6 +339,7 @@ impl<'a> Scan<'a> {
         dir: u32,
         node: &mut Node,
         standing: Option<Standing>,
+        content: Result<Content, Trouble>,
         first: bool,
         batch: Option<&mut Batch>,
     ) -> Result<(), Trouble> {
@@ -341,7 +353,7 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         self.want(dir);
-        let content = if node.kind == NodeKind::File { self.content(node)? } else { Content::none() };
+        let content = content?;
         let link = self.link(dir, node)?;
         let kept = self.keeps(node, standing);
         if first {
@@ -382,14 +394,14 @@ impl<'a> Scan<'a> {
 
     fn content(&self, node: &Node) -> Result<Content, Trouble> {
         let ids = node.content.as_deref().unwrap_or_default();
-        let mut content = Content { blobs: Vec::with_capacity(ids.len()), bytes: 0, hole_bytes: 0 };
+        let mut content = Content { places: Vec::with_capacity(ids.len()), ..Content::default() };
         for id in ids {
             let location = self.index.lookup(BlobType::Data, id);
             let location = location.ok_or_else(|| Trouble::from(missing_blob(BlobType::Data, id)))?;
             let bytes = location.extent.plain_bytes();
             content.bytes += bytes;
             content.hole_bytes += if self.options.sparse && is_hole(id) { bytes } else { 0 };
-            content.blobs.push((*id, location));
+            content.places.push(location);
         }
         if content.bytes != node.size {
             // A file that grew while an old restic read it: the content is what was read.
@@ -456,7 +468,7 @@ impl<'a> Scan<'a> {
                 .is_some_and(|there| there.bytes == content.bytes && there.mtime == node.mtime.instant());
         if matches!(what, What::File { .. }) && !trusted {
             let mut position = 0;
-            for (id, location) in &content.blobs {
+            for (id, location) in node.content.iter().flatten().zip(&content.places) {
                 let pack = self.packs.number(location.pack);
                 batch.uses.push(Use::new(*id, location, pack, number, position));
                 position += location.extent.plain_bytes();
@@ -504,12 +516,6 @@ impl Standing {
     /// Whether it may be a node's file: a file that has more names than the node knows is somebody else's too.
     fn may_be(&self, node: &Node) -> bool {
         self.kind == FileType::RegularFile && self.links <= node.links.max(1)
-    }
-}
-
-impl Content {
-    fn none() -> Self {
-        Self { blobs: Vec::new(), bytes: 0, hole_bytes: 0 }
     }
 }
 

@@ -87,7 +87,9 @@ pub(super) fn digest_most(
         digests.iter_mut().skip(number).take(1).for_each(|digest| *digest = Some(digest_of(state)));
     });
     for lane in undone {
-        for (progress, (message, tail)) in progress.iter_mut().zip(messages.iter().zip(&tails)).skip(lane.number).take(1) {
+        for (progress, (message, tail)) in
+            progress.iter_mut().zip(messages.iter().zip(&tails)).skip(lane.number).take(1)
+        {
             let blocks = message.len() / 64 + tail.count - lane.blocks_left();
             *progress = Progress { state: lane.state, blocks };
         }
