@@ -27,7 +27,7 @@ use crate::repository::{Id, Repository, missing_blob};
 
 /// Directories that are read at once, and bytes of their trees.
 const CHUNK_DIRS: usize = 256;
-const CHUNK_BYTES: u64 = 16 << 20;
+const CHUNK_BYTES: u64 = 12 << 20;
 
 /// Sums of the whole snapshot, as far as it is selected.
 #[derive(Debug, Default, Clone, Copy)]
