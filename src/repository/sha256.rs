@@ -6,8 +6,8 @@
 //! time when they take turns, a block each. `Lanes::of_this_cpu` chooses by the CPU's features:
 //!
 //! ```text
-//! SHA instructions and AVX-512    lanes; of few messages two take turns
-//! SHA instructions                two messages take turns
+//! SHA instructions and AVX-512    lanes; of few messages up to three take turns
+//! SHA instructions                up to three messages take turns
 //! AVX-512, AVX2                   lanes
 //! none of these                   one message after the other (aws-lc)
 //! ```
