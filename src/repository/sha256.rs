@@ -422,6 +422,19 @@ mod tests {
     }
 
     #[test]
+    fn as_many_as_may_be_left_are_not_begun() {
+        let data = noise(10_000);
+        for lanes in all() {
+            for left in [1, 2, 4, 8, 20] {
+                let mut progress = vec![Progress::default(); left];
+                let digests = lanes.digest_most(&vec![data.as_slice(); left], &mut progress, left);
+                assert!(digests.iter().all(Option::is_none), "{left}");
+                assert!(progress.iter().all(|progress| progress.blocks == 0), "{left}");
+            }
+        }
+    }
+
+    #[test]
     fn messages_that_are_moved_on_beside_changing_others_get_the_hashes_of_the_whole() {
         let data = noise(200_000);
         let dice = noise(3000);

@@ -186,7 +186,7 @@ fn longest_first(mut lanes: Vec<Lane<'_>>) -> Undone<'_> {
     lanes.into_iter()
 }
 
-/// Moves messages on in `N` lanes until nobody waits and no more than `few` are on their way, which it returns.
+/// Moves messages on in `N` lanes until no more than `few` are not done, which it returns.
 pub(super) fn race<'a, const N: usize>(
     cpu: impl Advance<N>,
     waiting: Arrived<'_, 'a>,
@@ -195,8 +195,11 @@ pub(super) fn race<'a, const N: usize>(
 ) -> Undone<'a> {
     let mut lanes: [Option<Lane<'a>>; N] = std::array::from_fn(|_| None);
     let mut states: States<N> = INITIAL.map(|word| [word; N]);
-    let mut waiting = waiting.peekable();
     loop {
+        let undone = |busy: usize| busy.saturating_add(waiting.size_hint().1.unwrap_or(usize::MAX));
+        if undone(lanes.iter().flatten().count()) <= few {
+            break;
+        }
         for (place, slot) in lanes.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
             let Some(lane) = waiting.next() else { break };
             for (words, word) in states.iter_mut().zip(lane.state) {
@@ -204,9 +207,8 @@ pub(super) fn race<'a, const N: usize>(
             }
             *slot = Some(lane);
         }
-        let busy = || lanes.iter().flatten().map(|lane| lane.blocks);
-        let is_over = waiting.peek().is_none() && busy().count() <= few;
-        let Some(shortest) = busy().min_by_key(|blocks| blocks.len()).filter(|_| !is_over) else { break };
+        let busy = lanes.iter().flatten().map(|lane| lane.blocks);
+        let Some(shortest) = busy.min_by_key(|blocks| blocks.len()) else { break };
         let steps = shortest.len();
         // An idle lane computes what nobody asks for.
         let blocks = lanes.each_ref().map(|slot| slot.as_ref().map_or(shortest, |lane| lane.blocks));
@@ -224,6 +226,7 @@ pub(super) fn race<'a, const N: usize>(
         .into_iter()
         .enumerate()
         .filter_map(|(place, slot)| Some(Lane { state: state_of(&states, place), ..slot? }))
+        .chain(waiting)
         .collect();
     undone.into_iter()
 }
