@@ -186,13 +186,13 @@ fn a_list_or_an_index_that_fails_ends_the_backup() {
     }
 }
 
-/// Packs before the index that names them, indexes before the snapshot, the lock around all of it.
 /// The requests of one sort for one kind of file, in their order.
 fn those_of(requests: &[Recorded], request: Request, kind: FileType) -> Vec<&Recorded> {
     let wanted = |recorded: &&Recorded| recorded.request == request && recorded.kind == Some(kind);
     requests.iter().filter(wanted).collect()
 }
 
+/// Packs before the index that names them, indexes before the snapshot, the lock around all of it.
 #[test]
 fn writes_come_in_the_order_that_a_crash_needs() {
     let (folder, memory) = (scratch(), Arc::new(MemoryBackend::new()));

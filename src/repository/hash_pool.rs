@@ -10,7 +10,7 @@ use super::sha256::{self, Progress};
 const LANE_BYTES: usize = 3 << 19;
 /// Lanes that are filled by chunks: more take more memory than they save time.
 const LANES_MAX: usize = 8;
-/// How many they are: short ones fill the lanes as well.
+/// Messages that a pool holds at most: short ones fill the lanes as well.
 const MESSAGES: usize = 64;
 
 /// What a pool holds at most, but for a message that is longer, in bytes.

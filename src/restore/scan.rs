@@ -81,6 +81,7 @@ struct Looked {
 struct Found {
     node: Node,
     standing: Option<Standing>,
+    said: Match,
     content: Result<Content, Trouble>,
 }
 
@@ -231,9 +232,10 @@ impl<'a> Scan<'a> {
         let Some(record) = self.dirs.dir(dir) else { return Err(Trouble::other("no such directory")) };
         let nodes = tree.nodes;
         let found = |node: Node, standing| {
-            let is_wanted = node.kind == NodeKind::File && self.selects(dir, &node.name).matched;
+            let said = self.selects(dir, &node.name);
+            let is_wanted = node.kind == NodeKind::File && said.matched;
             let content = if is_wanted { self.content(&node) } else { Ok(Content::default()) };
-            Found { node, standing, content }
+            Found { node, standing, said, content }
         };
         let Some(handles) = handles.as_mut().filter(|_| record.place == Place::Usable) else {
             let nodes = nodes.into_iter().map(|node| found(node, None)).collect();
@@ -267,7 +269,7 @@ impl<'a> Scan<'a> {
 
     /// Records a directory's entries in `batch`; `first`: its directories and its needs, too.
     fn take(&mut self, dir: u32, looked: Looked, first: bool, mut batch: Option<&mut Batch>) {
-        for Found { mut node, standing, content } in looked.nodes {
+        for Found { mut node, standing, said, content } in looked.nodes {
             if !node.is_safe_name() {
                 if first {
                     let item = self.dirs.path_text(dir, b"")
@@ -277,7 +279,6 @@ impl<'a> Scan<'a> {
                 }
                 continue;
             }
-            let said = self.selects(dir, &node.name);
             if node.kind == NodeKind::Dir {
                 if first {
                     self.take_dir(dir, &mut node, standing, said);

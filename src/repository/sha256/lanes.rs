@@ -196,8 +196,8 @@ pub(super) fn race<'a, const N: usize>(
     let mut lanes: [Option<Lane<'a>>; N] = std::array::from_fn(|_| None);
     let mut states: States<N> = INITIAL.map(|word| [word; N]);
     loop {
-        let undone = |busy: usize| busy.saturating_add(waiting.size_hint().1.unwrap_or(usize::MAX));
-        if undone(lanes.iter().flatten().count()) <= few {
+        let waits = waiting.size_hint().1.unwrap_or(usize::MAX);
+        if waits.saturating_add(lanes.iter().flatten().count()) <= few {
             break;
         }
         for (place, slot) in lanes.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
