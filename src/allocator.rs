@@ -1,18 +1,27 @@
-//! The C library's allocator, told to give large buffers back.
+//! The C library's allocator, told what to keep.
 //!
-//! glibc maps buffers of their own from a size on that it raises whenever such a buffer is freed; soon a run's
-//! buffers lie between small things, and what was freed stays. With a size that is fixed a restore peaks at three
-//! fifths (`benches/README.md`). glibc reads it from a variable, before `main`: so the program starts itself again
-//! with the variable set, once. It stays the same process, with the same arguments.
+//! A buffer of its own mapping costs a page fault for every 4 KiB, each time: on a CPU that hashes 2 GB/s a third of
+//! what it takes to verify data. What lies in a heap is there already. Left alone glibc does that by halves: it has a
+//! heap for nearly every thread, and a pipeline's buffers are freed by others than who made them, so each heap holds
+//! what another one lacks; and it raises the size from on which buffers are mapped whenever one is freed. So threads
+//! share heaps, buffers of all but packs and keys lie in them, and what is free at a heap's end goes back
+//! (`benches/README.md` has what each takes). glibc reads that from a variable, before `main`: so the program starts
+//! itself again with the variable set, once. It stays the same process, with the same arguments.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread;
 
 use crate::config::env::Values;
 use crate::config::variables::GLIBC_TUNABLES;
 
-const SETTING: &str = "glibc.malloc.mmap_threshold=1048576";
+/// From so many bytes on a buffer is mapped: a pack is, a chunk most often not.
+const MAPPED_BYTES_MIN: usize = 4 << 20;
+/// What may be free at a heap's end, in bytes.
+const FREE_BYTES_MAX: usize = 2 << 20;
+/// So many processors share a heap: with two heaps on two of them a restore takes half as much memory again.
+const PROCESSORS_OF_HEAP: usize = 4;
 
 /// Starts the program again unless the allocator was told something. Where that cannot be, the run goes on as it
 /// is, with more memory.
@@ -23,6 +32,14 @@ pub fn settle(environment: &Values, arguments: impl IntoIterator<Item = OsString
     let mut arguments = arguments.into_iter();
     let (Ok(program), Some(called)) = (std::env::current_exe(), arguments.next()) else { return };
     let mut again = Command::new(program);
-    again.arg0(called).args(arguments).env(GLIBC_TUNABLES.name, SETTING);
+    again.arg0(called).args(arguments).env(GLIBC_TUNABLES.name, settings());
     let _not_started = again.exec();
+}
+
+fn settings() -> String {
+    let heaps =
+        thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(PROCESSORS_OF_HEAP));
+    [("mmap_threshold", MAPPED_BYTES_MIN), ("trim_threshold", FREE_BYTES_MAX), ("arena_max", heaps)]
+        .map(|(name, value)| format!("glibc.malloc.{name}={value}"))
+        .join(":")
 }

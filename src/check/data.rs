@@ -18,7 +18,7 @@ use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
 use crate::repository::blob::{Apart, BadBlob, InPlace};
-use crate::repository::hash_pool::{HashPool, Spare};
+use crate::repository::hash_pool::HashPool;
 use crate::repository::index::{ByPack, Index, IndexEntry};
 use crate::repository::pack::PackedBlob;
 use crate::repository::sha256::Together;
@@ -132,13 +132,12 @@ struct Reader<'a> {
 struct Opening {
     opener: InPlace,
     pool: HashPool<Unpacked>,
-    spare: Spare,
 }
 
 impl Opening {
     fn new(repository: &Repository) -> Result<Self> {
         let opener = InPlace::new(repository.cipher().clone())?;
-        Ok(Self { opener, pool: HashPool::new(TOGETHER_BYTES), spare: Spare::default() })
+        Ok(Self { opener, pool: HashPool::new(TOGETHER_BYTES) })
     }
 }
 
@@ -195,7 +194,7 @@ impl Reader<'_> {
             self.open(opening, &mut walked);
         }
         let rest = opening.pool.finish();
-        self.compare(&mut opening.spare, &mut walked, rest);
+        self.compare(&mut walked, rest);
         for (walked, hash) in walked.into_iter().zip(hashes.finish()) {
             self.end(opening, walked, Id(hash))?;
         }
@@ -213,11 +212,11 @@ impl Reader<'_> {
                     own.left_over.push(blob);
                     continue;
                 };
-                match opening.opener.open_apart(sealed, blob.1.extent.plain_length, &mut opening.spare) {
+                match opening.opener.open_apart(sealed, blob.1.extent.plain_length) {
                     Ok(Apart::InPlace(place)) => in_pieces.push(InPiece { walk, blob, place }),
                     Ok(Apart::Unpacked(plain)) => {
                         let done = opening.pool.push(Unpacked { walk, blob, plain });
-                        self.compare(&mut opening.spare, walked, done);
+                        self.compare(walked, done);
                     }
                     Err(cause) => faults.push(self.bad_blob(&blob, &cause.to_string())),
                 }
@@ -227,14 +226,13 @@ impl Reader<'_> {
     }
 
     /// Compares the hashes of what was unpacked with its ids.
-    fn compare(&self, spare: &mut Spare, walked: &mut [Walked<'_>], done: Vec<(Unpacked, Id)>) {
+    fn compare(&self, walked: &mut [Walked<'_>], done: Vec<(Unpacked, Id)>) {
         for (Unpacked { walk, blob, plain }, hash) in done {
             // What seems to be damage is computed again in the plain way.
             let is_right = hash == blob.1.id || Id::of(&plain) == blob.1.id;
             if let Some(walked) = walked.get_mut(walk).filter(|_| !is_right) {
                 walked.faults.push(self.bad_blob(&blob, &BadBlob::OtherHash(hash).to_string()));
             }
-            spare.keep(plain);
         }
     }
 
@@ -304,7 +302,7 @@ fn open_alone(opening: &mut Opening, walk: &Walk<'_>, blob: &IndexEntry) -> Resu
     let read = walk.part(u64::from(extent.offset), extent.length as usize)?;
     let actual = read.and_then(|sealed| {
         let mut sealed = bytes::BytesMut::from(sealed);
-        let opened = opening.opener.open_apart(&mut sealed, extent.plain_length, &mut opening.spare);
+        let opened = opening.opener.open_apart(&mut sealed, extent.plain_length);
         Ok(match opened.map_err(|cause| cause.to_string())? {
             Apart::Unpacked(plain) => Id::of(&plain),
             Apart::InPlace(place) => Id::of(sealed.get(place).unwrap_or_default()),

@@ -351,7 +351,7 @@ table! {
     XDG_CACHE_HOME = Variable::one(Group::Machine, "DIR", "where caches are");
     HOME = Variable::one(Group::Machine, "DIR", "where ~ is");
     GLIBC_TUNABLES = Variable::one(Group::Machine, "NAME=VALUE", "settings of the C library's allocator")
-        .default("large buffers are given back at once");
+        .default("threads share heaps, what is free at their ends goes back");
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use std::ops::Range;
 use super::Id;
 use super::compression::{BadZstd, Compression, Zstd};
 use super::crypto::{Cipher, NONCE_BYTES, SEAL_BYTES};
-use super::hash_pool::Spare;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
 
@@ -322,17 +321,12 @@ impl InPlace {
     }
 
     /// The same, but what is compressed is unpacked into a buffer of its own.
-    pub fn open_apart(
-        &mut self,
-        sealed: &mut [u8],
-        plain_length: Option<u32>,
-        spare: &mut Spare,
-    ) -> Result<Apart, BadBlob> {
+    pub fn open_apart(&mut self, sealed: &mut [u8], plain_length: Option<u32>) -> Result<Apart, BadBlob> {
         let opened = self.cipher.open_in_place(sealed)?;
         let Some(length) = plain_length.map(|length| length as usize) else {
             return Ok(Apart::InPlace(NONCE_BYTES..NONCE_BYTES + opened.len()));
         };
-        let mut plain = spare.take(length);
+        let mut plain = Vec::new();
         self.zstd.decompress_into(opened, length, &mut plain)?;
         Ok(Apart::Unpacked(plain))
     }

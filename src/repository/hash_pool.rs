@@ -93,39 +93,6 @@ impl<M: AsRef<[u8]>> HashPool<M> {
     }
 }
 
-/// Buffers of messages that are done, for those to come.
-#[derive(Debug, Default)]
-pub struct Spare {
-    buffers: Vec<Vec<u8>>,
-    bytes: usize,
-}
-
-/// What is kept of them, in bytes, and how short they may be: the allocator has short ones at hand.
-const SPARE_BYTES: usize = 2 << 20;
-const SPARE_BYTES_MIN: usize = 256 << 10;
-
-impl Spare {
-    /// A buffer with room for so many bytes, and not for more than twice as many, with whatever lies in it; one without
-    /// room if there is none.
-    #[must_use]
-    pub fn take(&mut self, bytes: usize) -> Vec<u8> {
-        let fits = |buffer: &Vec<u8>| (bytes..=2 * bytes).contains(&buffer.capacity());
-        let Some(place) = self.buffers.iter().position(fits) else { return Vec::new() };
-        let buffer = self.buffers.swap_remove(place);
-        self.bytes -= buffer.capacity();
-        buffer
-    }
-
-    /// Takes a buffer back.
-    pub fn keep(&mut self, buffer: Vec<u8>) {
-        let bytes = buffer.capacity();
-        if bytes >= SPARE_BYTES_MIN && self.bytes + bytes <= SPARE_BYTES {
-            self.bytes += bytes;
-            self.buffers.push(buffer);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -164,23 +131,6 @@ mod tests {
             expected.sort_unstable();
             actual.sort_unstable();
             assert_eq!(actual, expected);
-        }
-    }
-
-    #[test]
-    fn buffers_come_back_where_they_fit_and_few_are_kept() {
-        let mut spare = Spare::default();
-        spare.keep(Vec::with_capacity(SPARE_BYTES_MIN - 1));
-        for _ in 0..9 {
-            spare.keep(Vec::with_capacity(SPARE_BYTES / 4));
-        }
-        assert_eq!((spare.buffers.len(), spare.bytes), (4, SPARE_BYTES));
-        for (bytes, left) in
-            [(SPARE_BYTES / 4 + 1, 4), (SPARE_BYTES / 8 - 1, 4), (SPARE_BYTES / 8, 3), (SPARE_BYTES / 4, 2)]
-        {
-            let fits = spare.buffers.len() > left;
-            assert_eq!(spare.take(bytes).capacity() >= bytes, fits);
-            assert_eq!((spare.buffers.len(), spare.bytes), (left, left * SPARE_BYTES / 4), "{bytes}");
         }
     }
 }

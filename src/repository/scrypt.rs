@@ -110,7 +110,7 @@ fn mix(
     let together = wide.min(share);
     let stride = threads * together;
     let table_blocks = rows.div_ceil(stride) * (lane_bytes / BLOCK_BYTES);
-    // One piece for all: a smaller one, given back, would teach the system's allocator to keep as much for itself.
+    // One piece for all: it is mapped by itself, and goes back as soon as the key is there (`allocator.rs`).
     let mut tables = vec![Kept::default(); stride * table_blocks];
     let shares = lanes.chunks_mut(share * lane_bytes).zip(tables.chunks_exact_mut(together * table_blocks));
     thread::scope(|scope| {

@@ -14,7 +14,7 @@ use super::plan::{Batch, Dirs, Entry, Place};
 use super::run::{Run, spread};
 use super::target::Handles;
 use crate::repository::Id;
-use crate::repository::hash_pool::{HashPool, Spare, bytes_max};
+use crate::repository::hash_pool::{HashPool, bytes_max};
 
 /// Bytes of content that one step compares, about: several times what is hashed side by side.
 fn step_bytes() -> u64 {
@@ -31,12 +31,7 @@ pub(super) fn matching(
 ) -> Vec<bool> {
     let steps = steps(batch);
     let handles = (256 / threads.max(1)).max(8);
-    let state = || Comparer {
-        handles: Handles::new(root, dirs, handles),
-        batch,
-        pool: HashPool::default(),
-        spare: Spare::default(),
-    };
+    let state = || Comparer { handles: Handles::new(root, dirs, handles), batch, pool: HashPool::default() };
     let compared = spread(run, &steps, threads, state, |comparer, step| comparer.compare(run, step));
     let mut matching = vec![false; batch.uses.len()];
     for (step, matched) in steps.iter().zip(compared) {
@@ -84,7 +79,6 @@ struct Comparer<'a> {
     handles: Handles<'a>,
     batch: &'a Batch,
     pool: HashPool<Standing>,
-    spare: Spare,
 }
 
 impl Comparer<'_> {
@@ -105,26 +99,12 @@ impl Comparer<'_> {
                 file = Some((blob.entry, self.open(entry)));
             }
             let Some((_, Some(file))) = &file else { continue };
-            let mut bytes = self.spare.take(blob.plain_bytes() as usize);
-            if is_read(file, blob.position, blob.plain_bytes() as usize, &mut bytes) {
-                let done = self.pool.push(Standing { place, id: blob.id, bytes });
-                self.note(done, &mut matched);
-            } else {
-                self.spare.keep(bytes);
+            if let Some(bytes) = read(file, blob.position, blob.plain_bytes() as usize) {
+                note(self.pool.push(Standing { place, id: blob.id, bytes }), &mut matched);
             }
         }
-        let done = self.pool.finish();
-        self.note(done, &mut matched);
+        note(self.pool.finish(), &mut matched);
         matched
-    }
-
-    fn note(&mut self, done: Vec<(Standing, Id)>, matched: &mut [bool]) {
-        for (standing, id) in done {
-            if let Some(matched) = matched.get_mut(standing.place) {
-                *matched = standing.id == id;
-            }
-            self.spare.keep(standing.bytes);
-        }
     }
 
     fn open(&mut self, entry: &Entry) -> Option<OwnedFd> {
@@ -140,22 +120,25 @@ impl Comparer<'_> {
     }
 }
 
-/// Reads so many bytes of what stands at a place of a file; one that ends before holds something else.
-fn is_read(file: &OwnedFd, position: u64, length: usize, bytes: &mut Vec<u8>) -> bool {
-    let mut read = 0;
-    if bytes.capacity() == 0 {
-        // The first read fills new memory, which need not be zero before.
-        bytes.reserve_exact(length);
-        let _ = rustix::io::pread(file, spare_capacity(bytes), position);
-        read = bytes.len().min(length);
-    }
-    bytes.resize(length, 0);
-    while let Some(room) = bytes.get_mut(read..).filter(|room| !room.is_empty()) {
-        match rustix::io::pread(file, room, position + read as u64) {
-            Err(Errno::INTR) => {}
-            Ok(0) | Err(_) => return false,
-            Ok(count) => read += count,
+fn note(done: Vec<(Standing, Id)>, matched: &mut [bool]) {
+    for (standing, id) in done {
+        if let Some(matched) = matched.get_mut(standing.place) {
+            *matched = standing.id == id;
         }
     }
-    true
+}
+
+/// So many bytes of what stands at a place of a file; one that ends before holds something else.
+fn read(file: &OwnedFd, position: u64, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let next = position + bytes.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut bytes), next) {
+            Ok(0) => return None,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+    bytes.truncate(length);
+    Some(bytes)
 }

@@ -15,7 +15,7 @@ use super::run::{Run, Trouble};
 use crate::backend::FileType;
 use crate::error::Result;
 use crate::repository::blob::{Apart, BlobType, InPlace, Opener};
-use crate::repository::hash_pool::{HashPool, Spare};
+use crate::repository::hash_pool::HashPool;
 use crate::repository::index::Index;
 use crate::repository::{Id, Repository, as_damage, damaged_blob, missing_blob};
 
@@ -31,7 +31,6 @@ pub(super) struct Opening<'a> {
     opener: InPlace,
     alone: Opener,
     pool: HashPool<Opened>,
-    spare: Spare,
 }
 
 /// A blob that opens.
@@ -69,16 +68,7 @@ impl<'a> Opening<'a> {
         uses: &'a [Use],
     ) -> Result<Self> {
         let (opener, alone) = (InPlace::new(repository.cipher().clone())?, repository.opener()?);
-        Ok(Self {
-            run,
-            repository,
-            index,
-            uses,
-            opener,
-            alone,
-            pool: HashPool::default(),
-            spare: Spare::default(),
-        })
+        Ok(Self { run, repository, index, uses, opener, alone, pool: HashPool::default() })
     }
 
     /// Takes in every blob of a unit, and hands those that are done to `write`.
@@ -106,7 +96,7 @@ impl<'a> Opening<'a> {
 
     fn open_one(&mut self, unit: &mut Unit, blob: &Use) -> Option<Plain> {
         let (mut sealed, share) = unit.take(blob)?;
-        let opened = self.opener.open_apart(&mut sealed, blob.plain_length(), &mut self.spare).ok()?;
+        let opened = self.opener.open_apart(&mut sealed, blob.plain_length()).ok()?;
         Some(match opened {
             Apart::Unpacked(plain) => Plain::Unpacked(plain),
             Apart::InPlace(place) => Plain::InPlace { sealed, place, _share: share },
@@ -123,9 +113,6 @@ impl<'a> Opening<'a> {
                     write(uses, Ok(opened.as_ref()));
                 }
                 _ => self.write_alone(&opened.uses, write),
-            }
-            if let Plain::Unpacked(buffer) = opened.plain {
-                self.spare.keep(buffer);
             }
         }
     }
