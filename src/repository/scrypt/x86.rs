@@ -159,7 +159,7 @@ impl<const N: usize, W: Words<N>> NullaryFnOnce for Mix<'_, '_, N, W> {
         let mut next = mixed.clone();
         let nothing = vec![Kept::default(); blocks];
         let mut ways: [Way; N] = std::array::from_fn(|lane| Way::new(lane < lanes.len(), rows));
-        loop {
+        while !ways.iter().all(|way| way.is_done) {
             let last = cpu.each(mixed[blocks - 1][0]);
             let mut kept: [&[Kept]; N] = [&nothing; N];
             let (mut from_mixed, mut from_row, mut is_row) = ([[0; 4]; N], [[0; 4]; N], [[0; 4]; N]);
@@ -174,22 +174,69 @@ impl<const N: usize, W: Words<N>> NullaryFnOnce for Mix<'_, '_, N, W> {
                 from_row[lane] = all(step.takes_row);
                 is_row[lane] = all(step.ends_row);
             }
-            let (from_mixed, from_row, is_row) = (cpu.of(from_mixed), cpu.of(from_row), cpu.of(is_row));
-            for block in 0..blocks {
-                for diagonal in 0..4 {
-                    let kept = cpu.of(std::array::from_fn(|lane| kept[lane][block][diagonal]));
-                    let (new, old) = (mixed[block][diagonal], row[block][diagonal]);
-                    let taken = cpu.xor(cpu.and(new, from_mixed), cpu.and(old, from_row));
-                    next[block][diagonal] = cpu.xor(taken, kept);
-                    row[block][diagonal] = cpu.xor(old, cpu.and(cpu.xor(old, new), is_row));
-                }
-            }
-            if ways.iter().all(|way| way.is_done) {
-                break;
-            }
-            mix_row(cpu, &next, &mut mixed);
+            let takes = Takes {
+                kept,
+                from_mixed: cpu.of(from_mixed),
+                from_row: cpu.of(from_row),
+                is_row: cpu.of(is_row),
+            };
+            takes.mix(cpu, &mixed, &mut row, &mut next);
+            std::mem::swap(&mut mixed, &mut next);
         }
         store(cpu, &row, lanes);
+    }
+}
+
+/// What every lane mixes next.
+struct Takes<'t, const N: usize, W: Words<N>> {
+    kept: [&'t [Kept]; N],
+    from_mixed: W::Words,
+    from_row: W::Words,
+    is_row: W::Words,
+}
+
+impl<const N: usize, W: Words<N>> Takes<'_, N, W> {
+    /// A block of it.
+    #[inline(always)]
+    fn block(
+        &self,
+        cpu: W,
+        mixed: &[Blocks<W::Words>],
+        row: &[Blocks<W::Words>],
+        block: usize,
+    ) -> Blocks<W::Words> {
+        let mut taken = mixed[block];
+        for diagonal in 0..4 {
+            let kept = cpu.of(std::array::from_fn(|lane| self.kept[lane][block][diagonal]));
+            let (new, old) = (mixed[block][diagonal], row[block][diagonal]);
+            taken[diagonal] =
+                cpu.xor(cpu.xor(cpu.and(new, self.from_mixed), cpu.and(old, self.from_row)), kept);
+        }
+        taken
+    }
+
+    /// `mix_row`, with blocks that are put together while the one before is mixed: each waits for that one alone.
+    #[inline(always)]
+    fn mix(
+        &self,
+        cpu: W,
+        mixed: &[Blocks<W::Words>],
+        row: &mut [Blocks<W::Words>],
+        to: &mut [Blocks<W::Words>],
+    ) {
+        let mut last = self.block(cpu, mixed, row, mixed.len() - 1);
+        let (even, odd) = to.split_at_mut(mixed.len() / 2);
+        for (pair, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
+            for (block, to) in [(2 * pair, even), (2 * pair + 1, odd)] {
+                let taken = self.block(cpu, mixed, row, block);
+                for diagonal in 0..4 {
+                    let (new, old) = (mixed[block][diagonal], row[block][diagonal]);
+                    row[block][diagonal] = cpu.xor(old, cpu.and(cpu.xor(old, new), self.is_row));
+                }
+                last = salsa(cpu, last, &taken);
+                *to = last;
+            }
+        }
     }
 }
 
