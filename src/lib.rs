@@ -34,7 +34,7 @@
 //!
 //! # Memory
 //! An index entry takes 48 bytes (`repository/index.rs`), a blob added by the running backup 33 and the spare
-//! room of a hash table; ten million blobs take 480 MB. Key derivation takes 32 MiB, before anything else is
+//! room of a hash table; ten million blobs take 480 MB. Key derivation takes up to 32 MiB, before anything else is
 //! allocated (`repository/scrypt.rs`). Buffers that were freed are there for the next, whoever freed them (`allocator.rs`).
 //! The budget is `MOVER_MEMORY`, else three quarters of the cgroup's limit.
 //!

@@ -6,8 +6,9 @@
 //! eighth of the work for two lanes, three eighths for four; more would do more work than they save time.
 //!
 //! A thread of a CPU with AVX2 mixes two lanes side by side in little more than the time of one, with AVX-512 four
-//! (`x86.rs`). That does the work of the rows between as well, so eight lanes at once are less work than two were. As a
-//! wrong key would lock a new repository for ever, it is tried before it is used.
+//! (`x86.rs`). That does the work of the rows between as well, so eight lanes at once are less work than two were, and keep
+//! one row of nine: this table is the most that a small run takes. As a wrong key would lock a new repository for ever,
+//! the lanes are tried before they are used.
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -108,7 +109,8 @@ fn mix(
     let threads = threads.clamp(1, most).min(count.div_ceil(wide));
     let share = count.div_ceil(threads);
     let together = wide.min(share);
-    let stride = threads * together;
+    let is_side_by_side = wide > 1;
+    let stride = threads * together + usize::from(is_side_by_side);
     let table_blocks = rows.div_ceil(stride) * (lane_bytes / BLOCK_BYTES);
     // One piece for all: it is mapped by itself, and goes back as soon as the key is there (`allocator.rs`).
     let mut tables = vec![Kept::default(); stride * table_blocks];
