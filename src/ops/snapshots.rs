@@ -38,7 +38,7 @@ pub fn run(session: &Session<'_>, options: &SnapshotsOptions) -> Result<String> 
         return Ok(json(&snapshots));
     }
     let rows: Vec<SnapshotRow> =
-        snapshots.iter().map(|(id, snapshot)| row(id, snapshot, &options.zone)).collect();
+        snapshots.into_iter().map(|(id, snapshot)| row(&id, &snapshot, &options.zone)).collect();
     let zone = zone_name(&options.zone, session.repository.clock().now());
     Ok(table::snapshots(&rows, &zone))
 }

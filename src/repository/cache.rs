@@ -32,6 +32,7 @@ mod forms;
 mod room;
 mod sealed;
 
+use forms::KeptSnapshots;
 use sealed::Sealed;
 
 /// Where volmover's caches are, below the cache's folder: restic's own lie beside it.
@@ -137,8 +138,8 @@ impl Cache {
     }
 
     /// The snapshots that are kept, with their JSON.
-    pub(super) fn snapshots(&self) -> Vec<(Id, Vec<u8>)> {
-        self.read(Entry::Snapshots).and_then(|form| forms::decode_snapshots(&form)).unwrap_or_default()
+    pub(super) fn snapshots(&self) -> KeptSnapshots {
+        self.read(Entry::Snapshots).and_then(KeptSnapshots::decode).unwrap_or_default()
     }
 
     /// Keeps these snapshots and no others.

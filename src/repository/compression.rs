@@ -2,8 +2,10 @@
 //!
 //! Level names are restic's (`RESTIC_COMPRESSION`); the levels behind them are the C library's.
 
+use std::cell::RefCell;
+
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, WriteBuf, compress_bound};
+use zstd::zstd_safe::{CParameter, WriteBuf, compress_bound, get_frame_content_size};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -179,8 +181,25 @@ impl Zstd {
         }
     }
 
-    /// Unpacks a message of unknown length, streamed, bounded by `PLAIN_BYTES_MAX`.
-    pub fn decompress_stream(packed: &[u8]) -> Result<Vec<u8>, BadZstd> {
+    /// Unpacks a message whose length nobody but itself says, bounded by `PLAIN_BYTES_MAX`. What is written today says
+    /// it at its beginning, and is unpacked at once by a context that the thread keeps.
+    pub fn decompress_alone(packed: &[u8]) -> Result<Vec<u8>, BadZstd> {
+        thread_local! {
+            static CONTEXT: RefCell<Decompressor<'static>> = RefCell::default();
+        }
+        let said = get_frame_content_size(packed).ok().flatten();
+        let Some(bytes) = said.filter(|bytes| *bytes <= PLAIN_BYTES_MAX as u64) else {
+            return Self::decompress_stream(packed);
+        };
+        let mut plain = Vec::new();
+        let has_room = plain.try_reserve_exact(bytes as usize).is_ok();
+        let unpacks = has_room
+            && CONTEXT.with_borrow_mut(|context| context.decompress_to_buffer(packed, &mut plain).is_ok());
+        // Frames may follow each other, which only a stream unpacks; and it says what is wrong.
+        if unpacks { Ok(plain) } else { Self::decompress_stream(packed) }
+    }
+
+    fn decompress_stream(packed: &[u8]) -> Result<Vec<u8>, BadZstd> {
         use std::io::Read;
         let mut plain = Vec::new();
         zstd::Decoder::new(packed)
@@ -226,12 +245,35 @@ mod tests {
         let of_level = zstd::bulk::compress(json.as_bytes(), Compression::Auto.level()).unwrap().len();
         assert!(as_json * 20 < of_level * 19, "{as_json} of {of_level}");
         assert!(as_json < as_data, "{as_json} of {as_data}");
-        assert_eq!(Zstd::decompress_stream(&packed[..as_json]).unwrap(), json.as_bytes());
+        assert_eq!(Zstd::decompress_alone(&packed[..as_json]).unwrap(), json.as_bytes());
         assert_eq!(zstd.compress_data(json.as_bytes(), &mut packed).unwrap(), as_data);
         zstd.set_level(Some(12));
         assert_ne!(zstd.compress_data(json.as_bytes(), &mut packed).unwrap(), as_data);
         zstd.set_level(None);
         assert_eq!(zstd.compress_data(json.as_bytes(), &mut packed).unwrap(), as_data);
+    }
+
+    #[test]
+    fn a_message_opens_alone_whether_it_says_its_length_or_not_and_in_several_frames() {
+        let plain: Vec<u8> = (0..300_000_u32).flat_map(|n| (n.wrapping_mul(n) / 7).to_le_bytes()).collect();
+        let (head, tail) = plain.split_at(100_000);
+        let said = |bytes: &[u8]| zstd::bulk::compress(bytes, 3).unwrap();
+        let unsaid = |bytes: &[u8]| zstd::stream::encode_all(bytes, 3).unwrap();
+        assert!(get_frame_content_size(&unsaid(&plain)).unwrap().is_none());
+        for packed in [
+            said(&plain),
+            unsaid(&plain),
+            [said(head), said(tail)].concat(),
+            [said(head), unsaid(tail)].concat(),
+            [unsaid(head), said(tail)].concat(),
+        ] {
+            assert!(Zstd::decompress_alone(&packed).unwrap() == plain);
+            for bad in [&packed[..packed.len() - 1], &packed[1..], &[packed.as_slice(), b"more"].concat()] {
+                assert!(Zstd::decompress_alone(bad).is_err());
+            }
+            assert!(Zstd::decompress_alone(&packed).unwrap() == plain);
+        }
+        assert!(Zstd::decompress_alone(&said(&[])).unwrap().is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! locks and decides nothing; `open.rs` opens and creates, `lock.rs` keeps writers apart. Every file but
 //! `config` is named by the SHA-256 of its stored bytes, and that name is checked whenever one is read.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -185,7 +185,7 @@ impl Repository {
         match plain.split_first() {
             Some((b'{' | b'[', _)) => Ok(Some(plain)),
             Some((&COMPRESSED, packed)) => {
-                Zstd::decompress_stream(packed).map(Some).map_err(|cause| damaged(cause.to_string()))
+                Zstd::decompress_alone(packed).map(Some).map_err(|cause| damaged(cause.to_string()))
             }
             _ => Err(damaged("it is in a format that this program does not know".to_owned())),
         }
@@ -215,12 +215,11 @@ impl Repository {
     /// list does not know it either.
     pub fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
         let ids = self.ids(FileType::Snapshot)?;
-        let kept: HashMap<Id, Vec<u8>> =
-            self.cache.as_ref().map(|cache| cache.snapshots()).unwrap_or_default().into_iter().collect();
+        let kept = self.cache.as_ref().map(|cache| cache.snapshots()).unwrap_or_default();
         let read = in_parallel(&ids, self.backend.connections(), |id| {
-            let json = match kept.get(id) {
-                Some(json) => Some(json.clone()),
-                None => self.read_unpacked_if_there(FileType::Snapshot, id)?,
+            let json = match kept.json(id) {
+                Some(json) => Some(Cow::Borrowed(json)),
+                None => self.read_unpacked_if_there(FileType::Snapshot, id)?.map(Cow::Owned),
             };
             json.map(|json| Ok((*id, decode_snapshot(id, &json)?, json))).transpose()
         })?;
@@ -231,10 +230,10 @@ impl Repository {
                 return Err(missing_file(FileType::Snapshot, id));
             }
         }
-        let found: Vec<(Id, Snapshot, Vec<u8>)> = read.into_iter().flatten().collect();
-        let is_kept = found.len() == kept.len() && found.iter().all(|(id, ..)| kept.contains_key(id));
+        let found: Vec<(Id, Snapshot, Cow<'_, [u8]>)> = read.into_iter().flatten().collect();
+        let is_kept = found.len() == kept.len() && found.iter().all(|(id, ..)| kept.json(id).is_some());
         if let Some(cache) = self.cache.as_ref().filter(|_| !is_kept) {
-            cache.keep_snapshots(found.iter().map(|(id, _, json)| (id, json.as_slice())));
+            cache.keep_snapshots(found.iter().map(|(id, _, json)| (id, &**json)));
         }
         Ok(found.into_iter().map(|(id, snapshot, _)| (id, snapshot)).collect())
     }
@@ -452,8 +451,7 @@ pub fn in_parallel_with<T: Sync, S, R: Send>(
         }
         Ok(done)
     };
-    let mut results = Vec::with_capacity(items.len());
-    std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..workers.min(items.len())).map(|_| scope.spawn(run)).collect();
         let mut outcome = run();
         for thread in threads {
@@ -464,8 +462,13 @@ pub fn in_parallel_with<T: Sync, S, R: Send>(
                 (Err(_), _) => {}
             }
         }
-        outcome.map(|all| results = all)
+        outcome
     })?;
-    results.sort_unstable_by_key(|(position, _)| *position);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
+    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    for (position, result) in done {
+        if let Some(place) = results.get_mut(position) {
+            *place = Some(result);
+        }
+    }
+    Ok(results.into_iter().flatten().collect())
 }

@@ -8,6 +8,9 @@
 //!
 //! Numbers are little endian. Packs of trees are kept as they are stored.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use crate::repository::Id;
 use crate::repository::blob::{BlobType, Extent};
 use crate::repository::index::IndexPack;
@@ -70,17 +73,37 @@ pub(super) fn encode_snapshots<'a>(snapshots: impl Iterator<Item = (&'a Id, &'a 
     form
 }
 
-/// The same, read back; `None` when it is not in this form.
-pub(super) fn decode_snapshots(mut form: &[u8]) -> Option<Vec<(Id, Vec<u8>)>> {
-    let mut snapshots = Vec::new();
-    while !form.is_empty() {
-        let id = take_id(&mut form)?;
-        let length = take_number(&mut form)? as usize;
-        let (json, rest) = form.split_at_checked(length)?;
-        snapshots.push((id, json.to_vec()));
-        form = rest;
+/// The snapshots of an entry, which keep its form: there may be many thousands.
+#[derive(Debug, Default)]
+pub(in crate::repository) struct KeptSnapshots {
+    form: Vec<u8>,
+    places: HashMap<Id, Range<usize>>,
+}
+
+impl KeptSnapshots {
+    /// `None` when it is not in this form.
+    pub(super) fn decode(form: Vec<u8>) -> Option<Self> {
+        let mut places = HashMap::new();
+        let mut rest = form.as_slice();
+        while !rest.is_empty() {
+            let id = take_id(&mut rest)?;
+            let length = take_number(&mut rest)? as usize;
+            let start = form.len() - rest.len();
+            rest = rest.get(length..)?;
+            places.insert(id, start..start + length);
+        }
+        Some(Self { form, places })
     }
-    Some(snapshots)
+
+    /// How many there are.
+    pub(in crate::repository) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The JSON of one.
+    pub(in crate::repository) fn json(&self, id: &Id) -> Option<&[u8]> {
+        self.form.get(self.places.get(id)?.clone())
+    }
 }
 
 fn take_id(form: &mut &[u8]) -> Option<Id> {
@@ -120,9 +143,12 @@ mod tests {
         for length in 1..form.len() {
             assert_eq!(decode_index(&form[..length]).is_some(), length == first, "{length}");
         }
-        let snapshots = vec![(Id([5; 32]), b"{}".to_vec()), (Id([6; 32]), Vec::new())];
+        let snapshots = vec![(Id([5; 32]), Vec::new()), (Id([6; 32]), b"{}".to_vec())];
         let form = encode_snapshots(snapshots.iter().map(|(id, json)| (id, json.as_slice())));
-        assert_eq!(decode_snapshots(&form).unwrap(), snapshots);
-        assert_eq!(decode_snapshots(&form[..form.len() - 1]), None);
+        let kept = KeptSnapshots::decode(form.clone()).unwrap();
+        assert_eq!(kept.len(), snapshots.len());
+        assert!(snapshots.iter().all(|(id, json)| kept.json(id) == Some(json)));
+        assert_eq!(kept.json(&Id([7; 32])), None);
+        assert!(KeptSnapshots::decode(form[..form.len() - 1].to_vec()).is_none());
     }
 }
