@@ -95,25 +95,26 @@ pub fn is_empty(source: &std::path::Path) -> Result<bool> {
 
 /// Backs up.
 pub fn run(session: &Session<'_>, options: BackupOptions) -> Result<Backup> {
-    let read = || Known::read(session);
+    let (host, path) = (options.host.clone(), options.path.clone());
+    let read = || Known::read(session, &host, &path);
     session.locked_after(LockMode::Shared, read, |lock, known| locked(session, options, lock, known))
 }
 
-/// What a repository holds.
+/// What a repository holds that the backup compares with: of all snapshots, which may be many, the parent.
 struct Known {
-    snapshots: Vec<(Id, Snapshot)>,
+    parent: Option<(Id, Snapshot)>,
     index_files: Vec<(Id, u64)>,
     index: Index,
 }
 
 impl Known {
-    fn read(session: &Session<'_>) -> Result<Self> {
+    fn read(session: &Session<'_>, host: &str, path: &str) -> Result<Self> {
         let repository = &session.repository;
         session.monitor.phase("loading the index");
-        let snapshots = repository.snapshots()?;
+        let parent = parent(repository.snapshots()?, host, path, repository.clock().now());
         let index_files = repository.files(FileType::Index)?;
         let index = repository.load_index_files(index_files.clone(), &|_, packs| packs)?;
-        Ok(Self { snapshots, index_files, index })
+        Ok(Self { parent, index_files, index })
     }
 
     /// Whether all that the index names is still there: whoever removes packs first replaces the index files
@@ -131,12 +132,11 @@ fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock, mut known:
     let repository = &session.repository;
     // A prune that nobody's lock stopped may have ended since.
     if !known.holds(repository)? {
-        known = Known::read(session)?;
+        known = Known::read(session, &options.host, &options.path)?;
     }
-    let Known { snapshots, index, .. } = known;
+    let Known { parent, index, .. } = known;
     let start = repository.clock().now();
     let started = repository.clock().elapsed();
-    let parent = parent(snapshots, &options, start);
     let parent_short = parent.as_ref().map(|(id, _)| id.short());
     session.monitor.line(&lines::parent(parent_short.as_deref()));
     session.monitor.phase("backup");
@@ -207,12 +207,12 @@ fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock, mut known:
 }
 
 /// The newest snapshot of the same host and path, not from the future.
-fn parent(snapshots: Vec<(Id, Snapshot)>, options: &BackupOptions, now: Timestamp) -> Option<(Id, Snapshot)> {
+fn parent(snapshots: Vec<(Id, Snapshot)>, host: &str, path: &str, now: Timestamp) -> Option<(Id, Snapshot)> {
     let now = (now.as_second(), now.subsec_nanosecond() as u32);
     snapshots
         .into_iter()
-        .filter(|(_, snapshot)| snapshot.hostname == options.host || options.host == "*")
-        .filter(|(_, snapshot)| snapshot.paths == [options.path.as_str()])
+        .filter(|(_, snapshot)| snapshot.hostname == host || host == "*")
+        .filter(|(_, snapshot)| snapshot.paths == [path])
         .filter(|(_, snapshot)| snapshot.time.instant() <= now)
         .max_by_key(|(id, snapshot)| (snapshot.time.instant(), *id))
 }

@@ -14,6 +14,11 @@ use super::Id;
 use super::blob::{BlobType, Extent};
 use super::pack::PackedBlob;
 
+/// By an id's first byte.
+const BUCKETS: usize = 256;
+/// What a bucket has room for beyond its share of what is expected: few have so much more of a million.
+const SPARE_SHARE: usize = 32;
+
 /// What one blob costs in memory, in bytes.
 pub const ENTRY_BYTES: usize = size_of::<Entry>();
 
@@ -289,9 +294,7 @@ pub struct IndexBuilder {
 impl IndexBuilder {
     /// Takes the packs of one decoded index file.
     pub fn add(&mut self, packs: &[IndexPack]) {
-        if self.index.buckets.is_empty() {
-            self.index.buckets.resize_with(256, Vec::new);
-        }
+        self.index.buckets.resize_with(BUCKETS, Vec::new);
         for pack in packs {
             let number = self.index.packs.len() as u32;
             self.index.packs.push(pack.id);
@@ -303,6 +306,26 @@ impl IndexBuilder {
                 }
             }
         }
+    }
+
+    /// Makes room for as many entries as there will be, about: buckets that grow leave holes behind.
+    pub fn expect(&mut self, entries: usize) {
+        let each = entries / BUCKETS;
+        for bucket in &mut self.index.buckets {
+            bucket.reserve_exact((each + each / SPARE_SHARE).saturating_sub(bucket.len()));
+        }
+    }
+
+    /// Entries so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
     }
 
     /// Memory that it needs so far, without spare room, in bytes.
@@ -482,6 +505,31 @@ mod tests {
         assert!(!index.contains(BlobType::Data, &Id::default()));
         assert!(index.pack_ends(BlobType::Tree).is_empty());
         assert_eq!(index.pack_ends(BlobType::Data).get(&packs[1].id), Some(&(399 * 7 + 399 + 33)));
+    }
+
+    #[test]
+    fn what_is_expected_needs_no_more_room_and_what_does_not_come_gives_it_back() {
+        let pack = |blobs: std::ops::Range<u32>| IndexPack {
+            id: Id::default(),
+            blobs: blobs.map(|n| blob(n, BlobType::Data)).collect(),
+        };
+        let mut builder = IndexBuilder::default();
+        builder.add(&[pack(0..100)]);
+        builder.expect(1 << 18);
+        let room = |builder: &IndexBuilder| -> Vec<usize> {
+            builder.index.buckets.iter().map(Vec::capacity).collect()
+        };
+        let before = room(&builder);
+        builder.add(&[pack(100..1 << 18)]);
+        let grown = before.iter().zip(room(&builder)).filter(|(before, after)| **before < *after).count();
+        assert!(grown < 64, "{grown} of 256");
+        let index = builder.finish();
+        assert_eq!(index.len(), 1 << 18);
+        let mut builder = IndexBuilder::default();
+        builder.add(&[pack(0..100)]);
+        builder.expect(1 << 18);
+        let index = builder.finish();
+        assert!(index.len() == 100 && index.memory_bytes() < 101 * 50, "{}", index.memory_bytes());
     }
 
     #[test]

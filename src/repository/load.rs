@@ -26,22 +26,31 @@ pub(super) fn index(
 ) -> Result<Index> {
     files.sort_unstable_by_key(|(id, bytes)| std::cmp::Reverse((*bytes, *id)));
     let Some((first, others)) = files.split_first() else { return Ok(IndexBuilder::default().finish()) };
-    let builder = Mutex::new(IndexBuilder::default());
-    let load = |(id, _): &(Id, u64)| {
-        let packs = each(id, repository.read_index_file(id))?;
-        let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
-        builder.add(&packs);
-        let needed = builder.needed_bytes();
-        require(repository, needed, memory_bytes).map(|()| needed)
-    };
     let largest_bytes = first.1.max(1);
     let all_bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    let of_all = |part: u64, bytes: u64| {
+        (u128::from(part) * u128::from(all_bytes) / u128::from(bytes.max(1))).try_into().unwrap_or(u64::MAX)
+    };
+    let builder = Mutex::new(IndexBuilder::default());
+    let load = |(id, bytes): &(Id, u64)| {
+        let packs = each(id, repository.read_index_file(id))?;
+        let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = builder.is_empty();
+        builder.add(&packs);
+        let needed = builder.needed_bytes();
+        require(repository, needed, memory_bytes)?;
+        if is_first {
+            let entries = of_all(builder.len() as u64, *bytes).min(memory_bytes / ENTRY_BYTES as u64);
+            builder.expect(entries as usize);
+        }
+        Ok(needed)
+    };
     // An id is noise: no compression makes an entry shorter.
     let mut estimate = all_bytes / size_of::<Id>() as u64 * ENTRY_BYTES as u64;
     let mut left = files.as_slice();
     if estimate > memory_bytes {
         left = others;
-        estimate = (u128::from(load(first)?) * u128::from(all_bytes) / u128::from(largest_bytes)) as u64;
+        estimate = of_all(load(first)?, largest_bytes);
         let most = memory_bytes.saturating_add(memory_bytes / 100 * EXCESS_PERCENT);
         if estimate > most {
             require(repository, estimate, memory_bytes)?;

@@ -257,6 +257,7 @@ impl Repository {
         let json = self.read_unpacked(FileType::Index, id)?;
         let packs =
             index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))?;
+        drop(json);
         if let Some(cache) = &self.cache {
             cache.keep_index_file(id, &packs);
         }

@@ -143,7 +143,7 @@ mod tests {
         for length in 1..form.len() {
             assert_eq!(decode_index(&form[..length]).is_some(), length == first, "{length}");
         }
-        let snapshots = vec![(Id([5; 32]), Vec::new()), (Id([6; 32]), b"{}".to_vec())];
+        let snapshots = [(Id([5; 32]), Vec::new()), (Id([6; 32]), b"{}".to_vec())];
         let form = encode_snapshots(snapshots.iter().map(|(id, json)| (id, json.as_slice())));
         let kept = KeptSnapshots::decode(form.clone()).unwrap();
         assert_eq!(kept.len(), snapshots.len());
