@@ -19,7 +19,7 @@ use crate::config::variables::GLIBC_TUNABLES;
 /// From so many bytes on a buffer is mapped: a pack is, a chunk most often not.
 const MAPPED_BYTES_MIN: usize = 4 << 20;
 /// What may be free at a heap's end, in bytes.
-const FREE_BYTES_MAX: usize = 8 << 20;
+const FREE_BYTES_MAX: usize = 2 << 20;
 /// So many processors share a heap: with two heaps on two of them a restore takes half as much memory again.
 const PROCESSORS_OF_HEAP: usize = 4;
 
