@@ -27,13 +27,16 @@ use volmover::signals::Interruption;
 use volmover::stores::{Surroundings, Tally};
 
 fn main() -> ExitCode {
-    allocator::settle(&process_environment(), std::env::args_os());
+    let line = cli::parse(std::env::args_os());
+    if let Ok(CommandLine::Run(call)) = &line {
+        allocator::settle(&process_environment(), std::env::args_os(), &call.operations);
+    }
     let sinks = Sinks::standard();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     // Whoever fails before the configuration is known is heard as text.
     let plain = Choice { json: false, terminal: false, frames_per_second: None };
     let early = report::select(plain, Arc::clone(&sinks), Arc::clone(&clock));
-    match cli::parse(std::env::args_os()) {
+    match line {
         Ok(CommandLine::Show { text, exit_code }) => {
             early.output(&text);
             if exit_code != 0 {

@@ -31,7 +31,7 @@ const PIECE_BYTES: u64 = 512 << 10;
 /// What a piece takes most of the time: chunks are 512 KiB to 8 MiB long, most of them less than two.
 const PIECE_MEMORY_BYTES: u64 = 2 << 20;
 /// Plaintext that is hashed together, in bytes.
-const TOGETHER_BYTES: usize = 7 << 20;
+const TOGETHER_BYTES: usize = 5 << 20;
 /// Packs that a worker reads side by side.
 const TOGETHER_PACKS: usize = 8;
 /// Faults of one pack that are told.
