@@ -308,24 +308,12 @@ impl IndexBuilder {
         }
     }
 
-    /// Makes room for as many entries as there will be, about: buckets that grow leave holes behind.
-    pub fn expect(&mut self, entries: usize) {
-        let each = entries / BUCKETS;
+    /// Makes room for what will be needed in all, about, in bytes: buckets that grow leave holes behind.
+    pub fn expect(&mut self, needed_bytes: u64) {
+        let each = needed_bytes as usize / ENTRY_BYTES / BUCKETS;
         for bucket in &mut self.index.buckets {
             bucket.reserve_exact((each + each / SPARE_SHARE).saturating_sub(bucket.len()));
         }
-    }
-
-    /// Entries so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
     }
 
     /// Memory that it needs so far, without spare room, in bytes.
@@ -515,7 +503,7 @@ mod tests {
         };
         let mut builder = IndexBuilder::default();
         builder.add(&[pack(0..100)]);
-        builder.expect(1 << 18);
+        builder.expect((ENTRY_BYTES as u64) << 18);
         let room = |builder: &IndexBuilder| -> Vec<usize> {
             builder.index.buckets.iter().map(Vec::capacity).collect()
         };
@@ -527,7 +515,7 @@ mod tests {
         assert_eq!(index.len(), 1 << 18);
         let mut builder = IndexBuilder::default();
         builder.add(&[pack(0..100)]);
-        builder.expect(1 << 18);
+        builder.expect((ENTRY_BYTES as u64) << 18);
         let index = builder.finish();
         assert!(index.len() == 100 && index.memory_bytes() < 101 * 50, "{}", index.memory_bytes());
     }

@@ -35,13 +35,12 @@ pub(super) fn index(
     let load = |(id, bytes): &(Id, u64)| {
         let packs = each(id, repository.read_index_file(id))?;
         let mut builder = builder.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = builder.is_empty();
+        let is_first = builder.needed_bytes() == 0;
         builder.add(&packs);
         let needed = builder.needed_bytes();
         require(repository, needed, memory_bytes)?;
         if is_first {
-            let entries = of_all(builder.len() as u64, *bytes).min(memory_bytes / ENTRY_BYTES as u64);
-            builder.expect(entries as usize);
+            builder.expect(of_all(needed, *bytes).min(memory_bytes));
         }
         Ok(needed)
     };

@@ -465,11 +465,16 @@ pub fn in_parallel_with<T: Sync, S, R: Send>(
         }
         outcome
     })?;
-    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    Ok(in_order(items.len(), done))
+}
+
+/// Results of threads, each with its position among `count`, in their order. They are not sorted: some are long.
+pub(crate) fn in_order<R>(count: usize, done: Vec<(usize, R)>) -> Vec<R> {
+    let mut results: Vec<Option<R>> = std::iter::repeat_with(|| None).take(count).collect();
     for (position, result) in done {
         if let Some(place) = results.get_mut(position) {
             *place = Some(result);
         }
     }
-    Ok(results.into_iter().flatten().collect())
+    results.into_iter().flatten().collect()
 }

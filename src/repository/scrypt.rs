@@ -109,11 +109,11 @@ fn mix(
     let threads = threads.clamp(1, most).min(count.div_ceil(wide));
     let share = count.div_ceil(threads);
     let together = wide.min(share);
-    let is_side_by_side = wide > 1;
-    let stride = threads * together + usize::from(is_side_by_side);
+    let (at_once, is_side_by_side) = (threads * together, wide > 1);
+    let stride = at_once + usize::from(is_side_by_side);
     let table_blocks = rows.div_ceil(stride) * (lane_bytes / BLOCK_BYTES);
     // One piece for all: it is mapped by itself, and goes back as soon as the key is there (`allocator.rs`).
-    let mut tables = vec![Kept::default(); stride * table_blocks];
+    let mut tables = vec![Kept::default(); at_once * table_blocks];
     let shares = lanes.chunks_mut(share * lane_bytes).zip(tables.chunks_exact_mut(together * table_blocks));
     thread::scope(|scope| {
         for (share, tables) in shares {

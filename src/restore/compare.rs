@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread, retry_on_intr};
 
 use super::plan::{Batch, Dirs, Entry, Place};
 use super::run::{Run, spread};
@@ -133,10 +133,9 @@ fn read(file: &OwnedFd, position: u64, length: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {
         let next = position + bytes.len() as u64;
-        match rustix::io::pread(file, spare_capacity(&mut bytes), next) {
-            Ok(0) => return None,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return None,
+        match retry_on_intr(|| pread(file, spare_capacity(&mut bytes), next)) {
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
         }
     }
     bytes.truncate(length);

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Count, Monitor};
+use crate::repository::in_order;
 
 /// The words of one kind of run: what a person is told when it fails.
 #[derive(Debug)]
@@ -275,7 +276,7 @@ pub(crate) fn spread<T: Sync, S, R: Send>(
         }
         done
     };
-    let mut results = std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(one_thread)).collect();
         let mut results = one_thread();
         for other in others {
@@ -286,6 +287,5 @@ pub(crate) fn spread<T: Sync, S, R: Send>(
         }
         results
     });
-    results.sort_unstable_by_key(|(position, _)| *position);
-    results.into_iter().map(|(_, result)| result).collect()
+    in_order(items.len(), done)
 }
