@@ -18,7 +18,7 @@ use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Monitor;
 use crate::repository::blob::{Apart, BadBlob, InPlace};
-use crate::repository::hash_pool::HashPool;
+use crate::repository::hash_pool::{HashPool, Message};
 use crate::repository::index::{ByPack, Index, IndexEntry};
 use crate::repository::pack::PackedBlob;
 use crate::repository::sha256::Together;
@@ -148,8 +148,8 @@ struct Unpacked {
     plain: Vec<u8>,
 }
 
-impl AsRef<[u8]> for Unpacked {
-    fn as_ref(&self) -> &[u8] {
+impl Message for Unpacked {
+    fn content(&self) -> &[u8] {
         &self.plain
     }
 }

@@ -34,6 +34,12 @@ impl BlobType {
             Self::Tree => "tree",
         }
     }
+
+    /// The type that a word in an index names.
+    #[must_use]
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        [Self::Data, Self::Tree].into_iter().find(|kind| kind.word().as_bytes() == word)
+    }
 }
 
 /// A blob's place inside a pack, and its lengths.

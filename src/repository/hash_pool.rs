@@ -20,6 +20,17 @@ pub fn bytes_max() -> usize {
     if lanes > 1 { lanes.min(LANES_MAX) * LANE_BYTES } else { 0 }
 }
 
+/// What a pool holds.
+pub trait Message {
+    /// What is hashed.
+    fn content(&self) -> &[u8];
+
+    /// What it takes of the pool's room, in bytes.
+    fn held_bytes(&self) -> usize {
+        self.content().len()
+    }
+}
+
 /// Messages on their way.
 #[derive(Debug)]
 pub struct HashPool<M> {
@@ -44,12 +55,12 @@ impl<M> HashPool<M> {
     }
 }
 
-impl<M: AsRef<[u8]>> HashPool<M> {
+impl<M: Message> HashPool<M> {
     /// Takes a message in. Returns those that are done, with their ids: whoever finds that one is not what it should
     /// be computes it again by `Id::of`.
     #[must_use]
     pub fn push(&mut self, message: M) -> Vec<(M, Id)> {
-        self.bytes += message.as_ref().len();
+        self.bytes += message.held_bytes();
         self.messages.push(message);
         self.progress.push(Progress::default());
         if self.bytes < self.bytes_max && self.messages.len() < MESSAGES {
@@ -77,13 +88,13 @@ impl<M: AsRef<[u8]>> HashPool<M> {
     }
 
     fn take_done(&mut self, left: usize, done: &mut Vec<(M, Id)>) {
-        let plains: Vec<&[u8]> = self.messages.iter().map(AsRef::as_ref).collect();
+        let plains: Vec<&[u8]> = self.messages.iter().map(Message::content).collect();
         let digests = sha256::digest_most(&plains, &mut self.progress, left);
         let messages = std::mem::take(&mut self.messages);
         let progress = std::mem::take(&mut self.progress);
         for ((message, progress), digest) in messages.into_iter().zip(progress).zip(digests) {
             if let Some(digest) = digest {
-                self.bytes -= message.as_ref().len();
+                self.bytes -= message.held_bytes();
                 done.push((message, Id(digest)));
             } else {
                 self.messages.push(message);
@@ -98,6 +109,12 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::random::{Random, SystemRandom};
+
+    impl Message for &[u8] {
+        fn content(&self) -> &[u8] {
+            self
+        }
+    }
 
     #[test]
     fn every_message_comes_out_once_with_its_id_and_no_more_than_a_pool_full_stays() {

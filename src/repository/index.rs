@@ -8,10 +8,9 @@
 //! A pack or an entry that several index files list is kept once. The place of an entry in the order of all
 //! is its ordinal: marks of a bit or a byte a blob are arrays by ordinal (`reach.rs`, prune).
 
-use serde::Deserialize;
-
 use super::Id;
 use super::blob::{BlobType, Extent};
+use super::json::{DecodeError, Reader};
 use super::pack::PackedBlob;
 
 /// By an id's first byte.
@@ -130,14 +129,20 @@ impl Index {
         self.packs.get(number as usize).copied()
     }
 
+    /// A blob's first entry and its place among all entries; `None` when it is not stored.
+    #[must_use]
+    pub fn find(&self, kind: BlobType, id: &Id) -> Option<(usize, IndexEntry)> {
+        let (start, bucket) = self.bucket(id);
+        let first = first_not_below(bucket, id);
+        let mut same = bucket.iter().enumerate().skip(first).take_while(|(_, entry)| entry.id == *id);
+        let (place, entry) = same.find(|(_, entry)| entry.kind() == kind)?;
+        Some((start + place, entry.listed()))
+    }
+
     /// The place of a blob's first entry among all entries; `None` when it is not stored.
     #[must_use]
     pub fn ordinal(&self, kind: BlobType, id: &Id) -> Option<usize> {
-        let (start, bucket) = self.bucket(id);
-        let first = first_not_below(bucket, id);
-        let same = bucket.iter().skip(first).take_while(|entry| entry.id == *id);
-        let place = same.into_iter().position(|entry| entry.kind() == kind)?;
-        Some(start + first + place)
+        self.find(kind, id).map(|(ordinal, _)| ordinal)
     }
 
     /// The entry at a place.
@@ -191,16 +196,15 @@ impl Index {
     /// Where a blob is stored; the first place when there are several.
     #[must_use]
     pub fn lookup(&self, kind: BlobType, id: &Id) -> Option<Location> {
-        self.entries(id).find(|entry| entry.kind() == kind).and_then(|entry| {
-            Some(Location { pack: *self.packs.get(entry.pack as usize)?, extent: entry.extent() })
-        })
+        let (_, entry) = self.find(kind, id)?;
+        Some(Location { pack: self.pack(entry.pack)?, extent: entry.extent })
     }
 
     /// All places where a blob is stored: when one is damaged, another may not be.
     pub fn locations<'a>(&'a self, kind: BlobType, id: &'a Id) -> impl Iterator<Item = Location> + 'a {
-        self.entries(id).filter(move |entry| entry.kind() == kind).filter_map(|entry| {
-            Some(Location { pack: *self.packs.get(entry.pack as usize)?, extent: entry.extent() })
-        })
+        self.entries(id)
+            .filter(move |entry| entry.kind() == kind)
+            .filter_map(|entry| Some(Location { pack: self.pack(entry.pack)?, extent: entry.extent() }))
     }
 
     /// Where the blobs of `kind` end in each pack that holds some, in bytes: what may be read of a pack whose
@@ -375,59 +379,55 @@ pub struct IndexPack {
     pub blobs: Vec<PackedBlob>,
 }
 
-#[derive(Deserialize)]
-struct FileJson<'a> {
-    #[serde(borrow, default)]
-    packs: Vec<PackJson<'a>>,
+/// Reads the JSON of an index file: without values in between, as it names a million blobs as well.
+///
+/// # Errors
+/// With the place of what is not JSON, not an index, or not a blob's place.
+pub fn decode(json: &[u8]) -> Result<Vec<IndexPack>, DecodeError> {
+    let mut reader = Reader::new(json);
+    let mut packs = Vec::new();
+    reader.object(|reader, field| match field {
+        b"packs" => reader.array(|reader| decode_pack(reader).map(|pack| packs.push(pack))),
+        _ => reader.skip(),
+    })?;
+    reader.finish()?;
+    Ok(packs)
 }
 
-#[derive(Deserialize)]
-struct PackJson<'a> {
-    id: &'a str,
-    #[serde(borrow, default)]
-    blobs: Vec<BlobJson<'a>>,
+fn decode_pack(reader: &mut Reader<'_>) -> Result<IndexPack, DecodeError> {
+    let (mut id, mut blobs) = (None, Vec::new());
+    reader.object(|reader, field| match field {
+        b"id" => reader.id().map(|found| id = Some(found)),
+        b"blobs" => reader.array(|reader| decode_blob(reader).map(|blob| blobs.push(blob))),
+        _ => reader.skip(),
+    })?;
+    Ok(IndexPack { id: id.ok_or_else(|| reader.error("a pack needs an id"))?, blobs })
 }
 
-#[derive(Deserialize)]
-struct BlobJson<'a> {
-    id: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    offset: u32,
-    length: u32,
-    #[serde(default)]
-    uncompressed_length: u32,
-}
-
-/// Why an index file cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it does not decode as an index: {0}")]
-pub struct BadIndex(String);
-
-/// Reads the JSON of an index file.
-pub fn decode(json: &[u8]) -> Result<Vec<IndexPack>, BadIndex> {
-    let file: FileJson<'_> = serde_json::from_slice(json).map_err(|cause| BadIndex(cause.to_string()))?;
-    let id = |text: &str| text.parse::<Id>().map_err(|_| BadIndex(format!("{text:?} is not an id")));
-    file.packs
-        .iter()
-        .map(|pack| {
-            let blobs = pack.blobs.iter().map(|blob| decode_blob(blob, id(blob.id)?));
-            Ok(IndexPack { id: id(pack.id)?, blobs: blobs.collect::<Result<_, _>>()? })
-        })
-        .collect()
-}
-
-fn decode_blob(blob: &BlobJson<'_>, id: Id) -> Result<PackedBlob, BadIndex> {
-    let kind = match blob.kind {
-        "data" => BlobType::Data,
-        "tree" => BlobType::Tree,
-        other => return Err(BadIndex(format!("unknown blob type {other:?}"))),
+fn decode_blob(reader: &mut Reader<'_>) -> Result<PackedBlob, DecodeError> {
+    let (mut id, mut kind, mut offset, mut length, mut plain_length) = (None, None, None, None, None);
+    reader.object(|reader, field| {
+        match field {
+            b"id" => id = Some(reader.id()?),
+            b"type" => {
+                let error = reader.error("expected the type data or tree");
+                kind = Some(BlobType::from_word(&reader.bytes()?).ok_or(error)?);
+            }
+            b"offset" => offset = Some(reader.number32()?),
+            b"length" => length = Some(reader.number32()?),
+            b"uncompressed_length" => plain_length = Some(reader.number32()?),
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })?;
+    let (Some(id), Some(kind), Some(offset), Some(length)) = (id, kind, offset, length) else {
+        return Err(reader.error("a blob needs an id, a type, an offset and a length"));
     };
-    if blob.length & TREE_BIT != 0 {
-        return Err(BadIndex(format!("a blob of {} bytes", blob.length)));
+    if length & TREE_BIT != 0 {
+        return Err(reader.error("a blob of 2 GiB or more"));
     }
-    let plain_length = (blob.uncompressed_length != 0).then_some(blob.uncompressed_length);
-    Ok(PackedBlob { id, kind, extent: Extent { offset: blob.offset, length: blob.length, plain_length } })
+    let plain_length = plain_length.filter(|length| *length != 0);
+    Ok(PackedBlob { id, kind, extent: Extent { offset, length, plain_length } })
 }
 
 /// Writes the JSON of an index file: `{"packs":[…]}` and a newline, as restic does.
@@ -533,8 +533,8 @@ mod tests {
         assert_eq!((index.pack_count(), index.len()), (3, 300 + 220 + 1));
         for (ordinal, entry) in index.iter().enumerate() {
             assert_eq!(index.at(ordinal), Some(entry));
-            let first = index.ordinal(entry.kind, &entry.id).unwrap();
-            assert!(first <= ordinal && index.at(first).unwrap().id == entry.id);
+            let (first, found) = index.find(entry.kind, &entry.id).unwrap();
+            assert!(first <= ordinal && index.at(first) == Some(found) && found.id == entry.id);
             let other = if entry.kind == BlobType::Data { BlobType::Tree } else { BlobType::Data };
             assert_eq!(index.ordinal(other, &entry.id), None);
         }
@@ -588,9 +588,75 @@ mod tests {
         assert_eq!(ENTRY_BYTES, 48);
     }
 
+    /// By a library, value by value.
+    fn decode_plainly(json: &[u8]) -> Option<Vec<IndexPack>> {
+        let file: serde_json::Value = serde_json::from_slice(json).ok()?;
+        let id = |value: &serde_json::Value| value["id"].as_str()?.parse::<Id>().ok();
+        let number = |value: &serde_json::Value| u32::try_from(value.as_u64()?).ok();
+        let blob = |value: &serde_json::Value| {
+            let kind = BlobType::from_word(value["type"].as_str()?.as_bytes())?;
+            let plain_length = number(&value["uncompressed_length"]).filter(|length| *length != 0);
+            let (offset, length) = (number(&value["offset"])?, number(&value["length"])?);
+            Some(PackedBlob { id: id(value)?, kind, extent: Extent { offset, length, plain_length } })
+        };
+        let pack = |value: &serde_json::Value| {
+            let blobs = value["blobs"].as_array().into_iter().flatten().map(blob).collect::<Option<_>>()?;
+            Some(IndexPack { id: id(value)?, blobs })
+        };
+        file["packs"].as_array().into_iter().flatten().map(pack).collect()
+    }
+
     #[test]
-    fn bad_json_is_an_error() {
-        assert!(decode(b"{").is_err());
+    fn what_any_writer_wrote_is_read_as_a_library_reads_it() {
+        let (pack, data, tree) = (Id::of(b"pack"), Id::of(b"data"), Id::of(b"tree"));
+        let other_order = format!(
+            r#" {{"supersedes":["{pack}"],"packs": [ {{ "blobs":[
+            {{"length":38,"offset":0,"type":"data","uncompressed_length":0,"id":"{data}","later":[1.5,{{}}]}},
+            {{"uncompressed_length":70,"id":"{tree}","offset":38,"type":"tree","length":4294,"more":null}} ],
+            "id":"{pack}"}},{{"id":"{data}"}},{{"id":"{tree}","blobs":null}}]}} "#
+        );
+        let encoded = encode(&[
+            IndexPack { id: pack, blobs: (0..50).map(|n| blob(n, BlobType::Data)).collect() },
+            IndexPack { id: tree, blobs: (50..60).map(|n| blob(n, BlobType::Tree)).collect() },
+        ]);
+        for json in [other_order.as_bytes(), &encoded, br#"{"packs":null}"#, b"{}"] {
+            assert_eq!(decode(json).ok(), decode_plainly(json));
+        }
+        assert_eq!(decode(other_order.as_bytes()).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn damaged_json_is_an_error_and_never_panics() {
+        let json = encode(&[IndexPack { id: Id::of(b"pack"), blobs: vec![blob(1, BlobType::Data)] }]);
+        for cut in 0..json.len() - 2 {
+            assert!(decode(&json[..cut]).is_err(), "{cut}");
+        }
+        for place in 0..json.len() {
+            for byte in [0, b'"', b'}', b'9', 0xff] {
+                let mut changed = json.clone();
+                changed[place] = byte;
+                let _ = decode(&changed);
+            }
+        }
+        let blob = |fields: &str| {
+            decode(
+                format!(r#"{{"packs":[{{"id":"{0}","blobs":[{{"id":"{0}",{fields}}}]}}]}}"#, Id::of(b"x"))
+                    .as_bytes(),
+            )
+        };
+        assert!(blob(r#""type":"data","offset":0,"length":33"#).is_ok());
+        for bad in [
+            r#""type":"door","offset":0,"length":33"#,
+            r#""type":"data","offset":-1,"length":33"#,
+            r#""type":"data","offset":0,"length":2147483648"#,
+            r#""type":"data","offset":0,"length":4294967296"#,
+            r#""offset":0,"length":33"#,
+            r#""type":"data","length":33"#,
+            r#""type":"data","offset":0"#,
+        ] {
+            assert!(blob(bad).is_err(), "{bad}");
+        }
+        assert!(decode(br#"{"packs":[{"blobs":[]}]}"#).is_err());
         assert!(decode(br#"{"packs":[{"id":"zz","blobs":[]}]}"#).is_err());
     }
 }

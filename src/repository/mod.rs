@@ -255,8 +255,7 @@ impl Repository {
             return Ok(packs);
         }
         let json = self.read_unpacked(FileType::Index, id)?;
-        let packs =
-            index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause.to_string()))?;
+        let packs = index::decode(&json).map_err(|cause| damaged_file(FileType::Index, id, cause))?;
         drop(json);
         if let Some(cache) = &self.cache {
             cache.keep_index_file(id, &packs);
@@ -366,7 +365,7 @@ impl Repository {
 }
 
 fn decode_snapshot(id: &Id, json: &[u8]) -> Result<Snapshot> {
-    Snapshot::decode(json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause.to_string()))
+    Snapshot::decode(json).map_err(|cause| damaged_file(FileType::Snapshot, id, cause))
 }
 
 /// What to do about damage.

@@ -14,7 +14,8 @@ use super::plan::{Batch, Dirs, Entry, Place};
 use super::run::{Run, spread};
 use super::target::Handles;
 use crate::repository::Id;
-use crate::repository::hash_pool::{HashPool, bytes_max};
+use crate::repository::hash_pool::{HashPool, Message, bytes_max};
+use crate::repository::index::Index;
 
 /// Bytes of content that one step compares, about: several times what is hashed side by side.
 fn step_bytes() -> u64 {
@@ -25,13 +26,15 @@ fn step_bytes() -> u64 {
 pub(super) fn matching(
     run: &Run<'_>,
     root: &OwnedFd,
+    index: &Index,
     dirs: &Dirs,
     batch: &Batch,
     threads: usize,
 ) -> Vec<bool> {
     let steps = steps(batch);
     let handles = (256 / threads.max(1)).max(8);
-    let state = || Comparer { handles: Handles::new(root, dirs, handles), batch, pool: HashPool::default() };
+    let state =
+        || Comparer { handles: Handles::new(root, dirs, handles), index, batch, pool: HashPool::default() };
     let compared = spread(run, &steps, threads, state, |comparer, step| comparer.compare(run, step));
     let mut matching = vec![false; batch.uses.len()];
     for (step, matched) in steps.iter().zip(compared) {
@@ -69,14 +72,15 @@ struct Standing {
     bytes: Vec<u8>,
 }
 
-impl AsRef<[u8]> for Standing {
-    fn as_ref(&self) -> &[u8] {
+impl Message for Standing {
+    fn content(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 struct Comparer<'a> {
     handles: Handles<'a>,
+    index: &'a Index,
     batch: &'a Batch,
     pool: HashPool<Standing>,
 }
@@ -100,7 +104,7 @@ impl Comparer<'_> {
             }
             let Some((_, Some(file))) = &file else { continue };
             if let Some(bytes) = read(file, blob.position, blob.plain_bytes() as usize) {
-                note(self.pool.push(Standing { place, id: blob.id, bytes }), &mut matched);
+                note(self.pool.push(Standing { place, id: blob.id(self.index), bytes }), &mut matched);
             }
         }
         note(self.pool.finish(), &mut matched);

@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use crossbeam_channel::Sender;
 
-use super::plan::{Packs, Use};
+use super::plan::Use;
 use super::run::{Run, lock};
 use crate::backend::{BackendErrorKind, FileType};
 use crate::repository::Repository;
+use crate::repository::index::Index;
 
 /// Unneeded bytes that are always read along.
 const GAP_BYTES: u64 = 64 << 10;
@@ -140,7 +141,7 @@ impl Unit {
 pub(super) fn fetch(
     run: &Run<'_>,
     repository: &Repository,
-    packs: &Packs,
+    index: &Index,
     uses: &[Use],
     request: &Request,
     budget: &Arc<Budget>,
@@ -148,7 +149,7 @@ pub(super) fn fetch(
 ) {
     let length = request.end - request.start;
     let Some(share) = budget.take(length, run) else { return };
-    let pack = packs.id(request.pack);
+    let pack = index.pack(request.pack).unwrap_or_default();
     let read = repository.backend().read_range(FileType::Pack, &pack.hex(), request.start, length as usize);
     let bytes = match read {
         Ok(bytes) => Some(bytes),
@@ -208,12 +209,12 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::repository::Id;
-    use crate::repository::blob::Extent;
-    use crate::repository::index::Location;
+    use crate::repository::blob::{BlobType, Extent};
+    use crate::repository::index::IndexEntry;
 
     fn blob(pack: u32, offset: u32, length: u32) -> Use {
         let extent = Extent { offset, length, plain_length: None };
-        Use::new(Id::default(), &Location { pack: Id::default(), extent }, pack, 0, 0)
+        Use::new(0, &IndexEntry { id: Id::default(), kind: BlobType::Data, pack, extent }, 0)
     }
 
     fn ranges(uses: &[Use], max: u64) -> Vec<(u32, u64, u64, usize)> {

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::RestoreOptions;
 use super::fetch::{self, Budget, Unit};
 use super::open::Opening;
-use super::plan::{Packs, Use};
+use super::plan::Use;
 use super::run::{Run, Trouble};
 use crate::backend::DISK_CONNECTIONS_MAX;
 use crate::error::{Error, ErrorKind};
@@ -40,7 +40,6 @@ pub(super) struct Flow<'a> {
     pub(super) run: &'a Run<'a>,
     pub(super) repository: &'a Repository,
     pub(super) index: &'a Index,
-    pub(super) packs: &'a Packs,
     pub(super) options: &'a RestoreOptions,
 }
 
@@ -60,7 +59,7 @@ impl Flow<'_> {
         let fetch = |sender: Sender<Unit>| {
             let _guard = EndOnPanic(run);
             while let Some(request) = next(run, &requests, &next_request) {
-                fetch::fetch(run, self.repository, self.packs, uses, request, &budget, &sender);
+                fetch::fetch(run, self.repository, self.index, uses, request, &budget, &sender);
             }
         };
         let work = || {

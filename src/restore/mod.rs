@@ -210,7 +210,7 @@ impl<'a> Stages<'a> {
     fn carry_out(&self, scan: &Scan<'_>, mut batch: Batch, setter: &Setter<'_>) -> Result<()> {
         let (run, options) = (self.run, self.options);
         if let Some(root) = self.root {
-            let matching = compare::matching(run, root, &scan.dirs, &batch, options.workers());
+            let matching = compare::matching(run, root, self.index, &scan.dirs, &batch, options.workers());
             run.check()?;
             self.drop_what_stands(&mut batch, &matching);
         } else {
@@ -248,7 +248,9 @@ impl<'a> Stages<'a> {
             place += 1;
             let Some(entry) = entries.get(blob.entry as usize) else { return false };
             let stands = matches && entry.place == Place::Usable;
-            let is_hole = options.sparse && entry.place != Place::Usable && holes::is_hole(&blob.id);
+            let is_hole = options.sparse
+                && entry.place != Place::Usable
+                && holes::is_hole(blob.plain_bytes(), || blob.id(self.index));
             if stands || is_hole {
                 run.monitor.progress().bytes_done.add(blob.plain_bytes());
                 return false;
@@ -284,7 +286,7 @@ impl<'a> Stages<'a> {
             entry.pending.load(Ordering::Relaxed) == 0 && !matches!(entry.what, What::Link { .. })
         });
         let next_simple = AtomicUsize::new(0);
-        let flow = Flow { run, repository: self.repository, index: self.index, packs: &scan.packs, options };
+        let flow = Flow { run, repository: self.repository, index: self.index, options };
         flow.run(&batch.uses, || Filling {
             shared: &shared,
             writer: Writer::new(&shared),

@@ -15,7 +15,7 @@ use super::run::{Run, Trouble};
 use crate::backend::FileType;
 use crate::error::Result;
 use crate::repository::blob::{Apart, BlobType, InPlace, Opener};
-use crate::repository::hash_pool::HashPool;
+use crate::repository::hash_pool::{HashPool, Message};
 use crate::repository::index::Index;
 use crate::repository::{Id, Repository, as_damage, damaged_blob, missing_blob};
 
@@ -50,11 +50,19 @@ enum Plain {
     Unpacked(Vec<u8>),
 }
 
-impl AsRef<[u8]> for Opened {
-    fn as_ref(&self) -> &[u8] {
+impl Message for Opened {
+    fn content(&self) -> &[u8] {
         match &self.plain {
             Plain::InPlace { sealed, place, .. } => sealed.get(place.clone()).unwrap_or_default(),
             Plain::Unpacked(plain) => plain,
+        }
+    }
+
+    /// Of what was unpacked less may wait: no share of what may be in flight bounds it.
+    fn held_bytes(&self) -> usize {
+        match &self.plain {
+            Plain::InPlace { .. } => self.content().len(),
+            Plain::Unpacked(plain) => plain.len() + plain.len() / 2,
         }
     }
 }
@@ -109,8 +117,8 @@ impl<'a> Opening<'a> {
                 return;
             }
             match self.uses.get(opened.uses.clone()) {
-                Some(uses) if uses.first().is_some_and(|blob| blob.id == id) => {
-                    write(uses, Ok(opened.as_ref()));
+                Some(uses) if uses.first().is_some_and(|blob| blob.id(self.index) == id) => {
+                    write(uses, Ok(opened.content()));
                 }
                 _ => self.write_alone(&opened.uses, write),
             }
@@ -128,19 +136,20 @@ impl<'a> Opening<'a> {
 
     /// Reads a blob on its own, from every place that is known for it.
     fn read_alone(&mut self, blob: &Use) -> std::result::Result<Vec<u8>, Trouble> {
-        let mut failure = missing_blob(BlobType::Data, &blob.id);
-        for location in self.index.locations(BlobType::Data, &blob.id) {
+        let id = blob.id(self.index);
+        let mut failure = missing_blob(BlobType::Data, &id);
+        for location in self.index.locations(BlobType::Data, &id) {
             let (pack, extent) = (location.pack, location.extent);
             let (offset, length) = (u64::from(extent.offset), extent.length as usize);
             let mut plain = Vec::new();
             let read = self.repository.backend().read_range(FileType::Pack, &pack.hex(), offset, length);
             let opened = read.map_err(|error| as_damage(error.into())).and_then(|sealed| {
-                let opened = self.alone.open(&blob.id, &sealed, extent.plain_length, &mut plain);
-                opened.map_err(|cause| damaged_blob(BlobType::Data, &blob.id, &pack, &cause))
+                let opened = self.alone.open(&id, &sealed, extent.plain_length, &mut plain);
+                opened.map_err(|cause| damaged_blob(BlobType::Data, &id, &pack, &cause))
             });
             match opened {
                 Ok(()) => {
-                    let id = blob.id.short();
+                    let id = id.short();
                     self.run.monitor.warn(&format!(
                         "blob {id} was damaged when it was read first; its second reading is right"
                     ));

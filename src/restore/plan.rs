@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::repository::Id;
-use crate::repository::index::Location;
+use crate::repository::blob::BlobType;
+use crate::repository::index::{Index, IndexEntry};
 use crate::repository::tree::{Node, Xattr, unix_mode};
 
 /// The directory that is restored into.
@@ -262,9 +263,10 @@ impl Entry {
 /// A blob at its place in a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Use {
-    pub(crate) id: Id,
     pub(crate) position: u64,
-    /// The number of the pack in `Packs`.
+    /// The blob's place in the index, which has its id.
+    ordinal: u32,
+    /// The number of its pack in the index.
     pub(crate) pack: u32,
     pub(crate) offset: u32,
     pub(crate) length: u32,
@@ -274,10 +276,26 @@ pub(crate) struct Use {
 }
 
 impl Use {
-    pub(crate) fn new(id: Id, location: &Location, pack: u32, entry: u32, position: u64) -> Self {
-        let extent = location.extent;
-        let packed = extent.plain_length.unwrap_or(0);
-        Self { id, position, pack, offset: extent.offset, length: extent.length, packed, entry }
+    /// The blob of `id` at `position` of a file whose entry is not recorded yet; `None` when no index lists it.
+    pub(crate) fn find(index: &Index, id: &Id, position: u64) -> Option<Self> {
+        let (ordinal, entry) = index.find(BlobType::Data, id)?;
+        Some(Self::new(u32::try_from(ordinal).ok()?, &entry, position))
+    }
+
+    pub(crate) fn new(ordinal: u32, listed: &IndexEntry, position: u64) -> Self {
+        let IndexEntry { pack, extent, .. } = *listed;
+        let (offset, length, packed) = (extent.offset, extent.length, extent.plain_length.unwrap_or(0));
+        Self { position, ordinal, pack, offset, length, packed, entry: 0 }
+    }
+
+    /// The same, of a recorded entry.
+    pub(crate) fn of_entry(self, entry: u32) -> Self {
+        Self { entry, ..self }
+    }
+
+    /// The blob's id, by the index that it was found in.
+    pub(crate) fn id(&self, index: &Index) -> Id {
+        index.at(self.ordinal as usize).map(|entry| entry.id).unwrap_or_default()
     }
 
     /// The plaintext's length when it is stored compressed.
@@ -294,26 +312,6 @@ impl Use {
     /// Where its sealed bytes end in the pack.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.length)
-    }
-}
-
-/// Packs by number, in the order in which they were met.
-#[derive(Debug, Default)]
-pub(crate) struct Packs {
-    ids: Vec<Id>,
-    numbers: HashMap<Id, u32>,
-}
-
-impl Packs {
-    pub(crate) fn number(&mut self, id: Id) -> u32 {
-        *self.numbers.entry(id).or_insert_with(|| {
-            self.ids.push(id);
-            self.ids.len() as u32 - 1
-        })
-    }
-
-    pub(crate) fn id(&self, number: u32) -> Id {
-        self.ids.get(number as usize).copied().unwrap_or_default()
     }
 }
 
@@ -405,6 +403,6 @@ mod tests {
     #[test]
     fn an_entry_and_its_blob_stay_small() {
         assert!(size_of::<Entry>() <= 104, "{}", size_of::<Entry>());
-        assert!(size_of::<Use>() <= 64, "{}", size_of::<Use>());
+        assert!(size_of::<Use>() <= 32, "{}", size_of::<Use>());
     }
 }

@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use rustix::fs::FileType;
 
 use super::holes::is_hole;
-use super::plan::{Batch, Dirs, Entry, HardLinks, Packs, Place, ROOT, Use, What};
+use super::plan::{Batch, Dirs, Entry, HardLinks, Place, ROOT, Use, What};
 use super::run::{Run, Trouble, spread};
 use super::target::{self, Handles};
 use super::{Overwrite, RestoreOptions};
 use crate::error::{Error, Result};
 use crate::pattern::{Match, Patterns};
 use crate::repository::blob::{BlobType, Opener};
-use crate::repository::index::{Index, Location};
+use crate::repository::index::Index;
 use crate::repository::tree::{Node, NodeKind, Tree};
 use crate::repository::tree_reader::{Reading, TreeReader};
 use crate::repository::{Id, Repository, missing_blob};
@@ -49,7 +49,6 @@ pub(super) struct Scan<'a> {
     block_bytes: u64,
     trees: TreeReader<'a>,
     pub(super) dirs: Dirs,
-    pub(super) packs: Packs,
     pub(super) links: HardLinks,
     pub(super) needs: Needs,
     /// Names in the target that the snapshot does not have, by directory.
@@ -77,7 +76,7 @@ struct Looked {
     extras: Vec<Vec<u8>>,
 }
 
-/// An entry, what stands at its name, and where its blobs are, if it is a file that is selected.
+/// An entry, what stands at its name, and its blobs, if it is a file that is selected.
 struct Found {
     node: Node,
     standing: Option<Standing>,
@@ -85,10 +84,10 @@ struct Found {
     content: Result<Content, Trouble>,
 }
 
-/// Where a file's blobs are, in their order.
+/// A file's blobs, in their order.
 #[derive(Default)]
 struct Content {
-    places: Vec<Location>,
+    uses: Vec<Use>,
     bytes: u64,
     hole_bytes: u64,
 }
@@ -122,7 +121,6 @@ impl<'a> Scan<'a> {
             block_bytes: block_bytes.max(1),
             trees: TreeReader::new(repository, index, reading),
             dirs: Dirs::new(tree, place),
-            packs: Packs::default(),
             links: HardLinks::default(),
             needs: Needs::default(),
             extras: Vec::new(),
@@ -395,14 +393,14 @@ impl<'a> Scan<'a> {
 
     fn content(&self, node: &Node) -> Result<Content, Trouble> {
         let ids = node.content.as_deref().unwrap_or_default();
-        let mut content = Content { places: Vec::with_capacity(ids.len()), ..Content::default() };
+        let mut content = Content { uses: Vec::with_capacity(ids.len()), ..Content::default() };
         for id in ids {
-            let location = self.index.lookup(BlobType::Data, id);
-            let location = location.ok_or_else(|| Trouble::from(missing_blob(BlobType::Data, id)))?;
-            let bytes = location.extent.plain_bytes();
+            let found = Use::find(self.index, id, content.bytes);
+            let blob = found.ok_or_else(|| Trouble::from(missing_blob(BlobType::Data, id)))?;
+            let bytes = blob.plain_bytes();
             content.bytes += bytes;
-            content.hole_bytes += if self.options.sparse && is_hole(id) { bytes } else { 0 };
-            content.places.push(location);
+            content.hole_bytes += if self.options.sparse && is_hole(bytes, || *id) { bytes } else { 0 };
+            content.uses.push(blob);
         }
         if content.bytes != node.size {
             // A file that grew while an old restic read it: the content is what was read.
@@ -468,12 +466,7 @@ impl<'a> Scan<'a> {
             && standing
                 .is_some_and(|there| there.bytes == content.bytes && there.mtime == node.mtime.instant());
         if matches!(what, What::File { .. }) && !trusted {
-            let mut position = 0;
-            for (id, location) in node.content.iter().flatten().zip(&content.places) {
-                let pack = self.packs.number(location.pack);
-                batch.uses.push(Use::new(*id, location, pack, number, position));
-                position += location.extent.plain_bytes();
-            }
+            batch.uses.extend(content.uses.iter().map(|blob| blob.of_entry(number)));
         }
         let uses = batch.uses.len() as u32 - uses_start;
         batch.entries.push(Entry {

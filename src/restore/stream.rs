@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::flow::{Flow, Work};
-use super::plan::{Batch, Packs, Use, What};
+use super::plan::{Batch, Use, What};
 use super::run::{Failed, Run, Trouble, VERIFY, lock};
 use super::scan::Scan;
 use super::{Overwrite, RestoreOptions, XattrFilter};
@@ -63,7 +63,7 @@ pub struct Streamed {
 
 /// Entries that are planned at once, in bytes: nothing waits for the whole plan, and what lies close together is
 /// stored close together.
-const BATCH_BYTES_MAX: u64 = 8 << 20;
+const BATCH_BYTES_MAX: u64 = 12 << 20;
 
 /// Reads `snapshot`, all of it or a sample.
 pub fn stream(
@@ -214,16 +214,16 @@ fn read(
     bytes_read: &Count,
 ) {
     batch.uses.sort_unstable_by_key(|blob| (blob.pack, blob.offset, blob.entry, blob.position));
-    let packs: &Packs = &scan.packs;
     let told = std::sync::Mutex::new(std::collections::HashSet::new());
-    let flow = Flow { run, repository, index, packs, options };
+    let flow = Flow { run, repository, index, options };
     let batch = &*batch;
-    flow.run(&batch.uses, || Reading { run, scan, batch, bytes_read, told: &told });
+    flow.run(&batch.uses, || Reading { run, index, scan, batch, bytes_read, told: &told });
 }
 
 /// A worker that only counts: what was handed to it is right.
 struct Reading<'a> {
     run: &'a Run<'a>,
+    index: &'a Index,
     scan: &'a Scan<'a>,
     batch: &'a Batch,
     bytes_read: &'a Count,
@@ -235,7 +235,7 @@ impl Reading<'_> {
     fn path(&self, blob: &Use) -> String {
         match self.batch.entry(blob.entry) {
             Some(entry) => self.scan.dirs.path_text(entry.dir, self.batch.name(entry)),
-            None => format!("a file of the sample, blob {}", blob.id.short()),
+            None => format!("a file of the sample, blob {}", blob.id(self.index).short()),
         }
     }
 }
