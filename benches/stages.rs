@@ -300,17 +300,17 @@ fn open() -> Outcome<Stage> {
 
 fn nodes() -> Vec<Node> {
     let node = |number: u64| Node {
-        name: format!("file-{number:05}.txt").into_bytes(),
+        name: format!("file-{number:05}.txt").into_bytes().into(),
         kind: NodeKind::File,
         mode: 0o644,
         uid: 1000,
         gid: 1000,
-        user: "user".to_owned(),
-        group: "group".to_owned(),
+        user: b"user"[..].into(),
+        group: b"group"[..].into(),
         inode: number,
         size: 4096,
         links: 1,
-        content: Some(vec![id(number)]),
+        content: Some([id(number)].into()),
         ..Node::default()
     };
     (0..1000).map(node).collect()

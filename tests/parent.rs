@@ -216,7 +216,7 @@ fn a_tree_that_opens_to_another_is_not_compared_with() {
     let index = world.repository.load_index().unwrap();
     let mut opener = world.repository.opener().unwrap();
     let root = world.repository.read_tree(&index, &first.tree, &mut opener).unwrap();
-    let tree = |name: &[u8]| root.nodes.iter().find(|node| node.name == name).unwrap().subtree.unwrap();
+    let tree = |name: &[u8]| root.nodes.iter().find(|node| *node.name == *name).unwrap().subtree.unwrap();
     let twos = index.lookup(BlobType::Tree, &tree(b"two")).unwrap().extent;
     world.reindex(|packs| {
         let mut blobs = packs.iter_mut().flat_map(|pack| &mut pack.blobs);

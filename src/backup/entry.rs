@@ -11,7 +11,7 @@ use rustix::fs::{Stat, lgetxattr, llistxattr};
 use rustix::io::Errno;
 
 use crate::host::Names;
-use crate::repository::tree::{Node, NodeKind, NodeTime, Xattr, go_mode};
+use crate::repository::tree::{Name, Node, NodeKind, NodeTime, Owner, Xattr, go_mode};
 
 /// Makes nodes.
 #[derive(Debug)]
@@ -28,11 +28,11 @@ impl NodeMaker {
     pub fn node(&self, name: &[u8], stat: &Stat) -> Node {
         let kind = NodeKind::from_st_mode(stat.st_mode);
         let mtime = self.time(stat.st_mtime, stat.st_mtime_nsec as i64);
-        let owned = |name: Option<&str>| name.unwrap_or_default().to_owned();
+        let owned = |name: Option<&str>| Owner::from_slice(name.unwrap_or_default().as_bytes());
         let has_links = !matches!(kind, NodeKind::Dir | NodeKind::Fifo);
         let is_device = matches!(kind, NodeKind::BlockDevice | NodeKind::CharDevice);
         Node {
-            name: name.to_vec(),
+            name: Name::from_slice(name),
             kind,
             mode: go_mode(stat.st_mode),
             mtime,

@@ -61,7 +61,7 @@ impl Worker<'_> {
         self.stages.store.add(self.number, &mut self.sealer, BlobType::Data, blobs)?;
         for (file, id) in batch.files.into_iter().zip(ids) {
             let mut node = file.node;
-            node.content = Some(if file.range.is_empty() { Vec::new() } else { vec![id] });
+            node.content = Some((!file.range.is_empty()).then_some(id).into_iter().collect());
             self.stages.monitor.progress().bytes_done.add(node.size);
             self.stages.file_done(&file.directory, file.slot, &node);
         }

@@ -16,7 +16,7 @@ use crate::repository::blob::{BlobType, Opener, Sealer};
 use crate::repository::index::IndexPack;
 use crate::repository::lock::Lock;
 use crate::repository::pack::PackBuilder;
-use crate::repository::tree::{Node, NodeKind, Tree};
+use crate::repository::tree::{Name, Node, NodeKind, Tree};
 use crate::repository::{Id, Repository, in_parallel_with};
 
 /// Where a pack of new trees closes, in bytes.
@@ -37,9 +37,9 @@ pub enum Loss {
 #[derive(Debug)]
 pub(super) struct Rewritten {
     pub(super) id: Id,
-    pub(super) losses: Vec<(Vec<u8>, Loss)>,
+    pub(super) losses: Vec<(Name, Loss)>,
     /// Rewritten trees below, by name and ordinal.
-    pub(super) below: Vec<(Vec<u8>, u32)>,
+    pub(super) below: Vec<(Name, u32)>,
 }
 
 /// All rewritten trees, by the ordinal of the old one.

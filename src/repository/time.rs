@@ -267,7 +267,7 @@ mod tests {
             let tree = Tree::decode(json).unwrap();
             assert_eq!(tree.nodes.len(), STAMPS.len());
             for (node, (file, seconds, nanoseconds)) in tree.nodes.iter().zip(STAMPS) {
-                assert_eq!(node.name, file.as_bytes());
+                assert_eq!(*node.name, *file.as_bytes());
                 let time = NodeTime::from_unix(seconds, nanoseconds, &zone);
                 assert_eq!(time.to_string(), node.mtime.to_string(), "{file} in {name}");
             }

@@ -9,6 +9,8 @@ mod encode;
 mod mode;
 mod text;
 
+use smallvec::SmallVec;
+
 use super::Id;
 
 pub(super) use decode::read_time;
@@ -50,11 +52,19 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
+/// A name as raw bytes. What a node has of these, of owners and of blobs lies in the node itself, but for long ones:
+/// a walk of trees decodes millions of nodes on all processors, which would else wait for the allocator.
+pub type Name = SmallVec<[u8; 24]>;
+/// The name of a user or a group, UTF-8.
+pub type Owner = SmallVec<[u8; 16]>;
+/// The data blobs of a file in order; most files have one.
+pub type Blobs = SmallVec<[Id; 1]>;
+
 /// The recorded form of one entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
     /// The raw name, unquoted.
-    pub name: Vec<u8>,
+    pub name: Name,
     /// What it is.
     pub kind: NodeKind,
     /// Go's `FileMode`: permission bits, and its own bits for the type and setuid, setgid, sticky.
@@ -70,9 +80,9 @@ pub struct Node {
     /// Group.
     pub gid: u32,
     /// The owner's name, empty when unknown.
-    pub user: String,
+    pub user: Owner,
     /// The group's name, empty when unknown.
-    pub group: String,
+    pub group: Owner,
     /// Inode number, 0 when unknown.
     pub inode: u64,
     /// The device that holds it.
@@ -90,7 +100,7 @@ pub struct Node {
     /// The device number of a device node.
     pub device: u64,
     /// The data blobs of a file in order; `None` is `null`, written for all but files.
-    pub content: Option<Vec<Id>>,
+    pub content: Option<Blobs>,
     /// The tree of a directory.
     pub subtree: Option<Id>,
     /// What went wrong when it was read.
@@ -140,7 +150,7 @@ mod tests {
     ];
 
     fn named<'a>(tree: &'a Tree, name: &[u8]) -> &'a Node {
-        tree.nodes.iter().find(|node| node.name == name).unwrap()
+        tree.nodes.iter().find(|node| *node.name == *name).unwrap()
     }
 
     fn with(fields: &str) -> Result<Tree, DecodeError> {
@@ -190,7 +200,7 @@ mod tests {
             (named(&tree, b"hard").links, named(&tree, b"hard").inode),
             (2, named(&tree, b"regular").inode)
         );
-        assert_eq!((named(&tree, b"owned").uid, &*named(&tree, b"owned").user), (4_294_967_294, ""));
+        assert_eq!((named(&tree, b"owned").uid, &*named(&tree, b"owned").user), (4_294_967_294, &b""[..]));
     }
 
     /// 0.14 knew neither `linktarget_raw` nor xattrs of symlinks, and wrote `\u0008`: the rest is the same.
@@ -232,7 +242,7 @@ mod tests {
             (b"...", true),
             (b".a", true),
         ] {
-            assert_eq!(Node { name: name.to_vec(), ..Node::default() }.is_safe_name(), safe);
+            assert_eq!(Node { name: name.into(), ..Node::default() }.is_safe_name(), safe);
         }
     }
 
@@ -317,7 +327,7 @@ mod tests {
                 let mut name = bytes(12);
                 name.push(b'x');
                 nodes.push(Node {
-                    name,
+                    name: name.into(),
                     link_target: bytes(9),
                     xattrs: vec![Xattr { name: text.clone().into_bytes(), value: bytes(40) }],
                     content: text
@@ -325,7 +335,7 @@ mod tests {
                         .is_multiple_of(2)
                         .then(|| bytes(4).iter().map(|byte| Id::of(&[*byte])).collect()),
                     error: text.clone(),
-                    user: text,
+                    user: text.into_bytes().into(),
                     size: bytes(9).iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
                     ..Node::default()
                 });

@@ -374,11 +374,11 @@ mod tests {
     #[test]
     fn paths_are_put_together_and_wanting_reaches_the_root() {
         let mut dirs = Dirs::new(Id::default(), Place::Usable);
-        let mut node = Node { name: b"a".to_vec(), ..Node::default() };
+        let mut node = Node { name: b"a"[..].into(), ..Node::default() };
         let a = dirs.add(ROOT, &mut node, Id::default(), Place::Free).unwrap();
-        node.name = b"b\xff".to_vec();
+        node.name = b"b\xff"[..].into();
         let b = dirs.add(a, &mut node, Id::default(), Place::Free).unwrap();
-        node.name = b"c".to_vec();
+        node.name = b"c"[..].into();
         let c = dirs.add(ROOT, &mut node, Id::default(), Place::Free).unwrap();
         assert_eq!(dirs.path(b, b"x"), b"/a/b\xff/x");
         assert_eq!(dirs.path(ROOT, b""), b"/");

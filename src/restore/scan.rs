@@ -254,7 +254,7 @@ impl<'a> Scan<'a> {
         let mut standing: HashSet<Vec<u8>> = names.map_err(failed)?.into_iter().collect();
         let mut beside = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let stat = if standing.remove(&node.name) {
+            let stat = if standing.remove(node.name.as_slice()) {
                 handles.with(dir, |dir| target::standing(dir, &node.name)).flatten().map_err(failed)?
             } else {
                 None
@@ -519,7 +519,7 @@ pub fn subtree(repository: &Repository, index: &Index, tree: Id, folder: &str) -
     let mut at = tree;
     for part in folder.split('/').filter(|part| !part.is_empty() && *part != ".") {
         let nodes = repository.read_tree(index, &at, &mut opener)?.nodes;
-        let node = nodes.into_iter().find(|node| node.name == part.as_bytes());
+        let node = nodes.into_iter().find(|node| node.name.as_slice() == part.as_bytes());
         at = match node.as_ref().map(|node| (node.kind, node.subtree)) {
             Some((NodeKind::Dir, Some(subtree))) => subtree,
             found => {

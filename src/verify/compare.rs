@@ -165,7 +165,7 @@ impl Walker<'_> {
                 break;
             }
             if matches!(node.kind, NodeKind::Socket | NodeKind::Irregular) || !node.is_safe_name() {
-                names.remove(&node.name);
+                names.remove(node.name.as_slice());
                 continue;
             }
             beside.entries += 1;
@@ -173,7 +173,7 @@ impl Walker<'_> {
                 beside.files += 1;
                 beside.bytes += if self.is_first_name(&node) { node.size } else { 0 };
             }
-            let there = names.remove(&node.name);
+            let there = names.remove(node.name.as_slice());
             match self.entry(dir, &node, there, &mut content) {
                 Ok(None) => {}
                 Ok(Some((change, what))) => {

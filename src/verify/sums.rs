@@ -132,7 +132,9 @@ fn sum_of(
             Some(_) => return Ok(None),
         };
         let nodes = repository.read_tree(index, &subtree, &mut opener)?.nodes;
-        let Some(found) = nodes.into_iter().find(|node| node.name == part) else { return Ok(None) };
+        let Some(found) = nodes.into_iter().find(|node| node.name.as_slice() == part) else {
+            return Ok(None);
+        };
         node = Some(found);
     }
     let Some(node) = node.filter(|node| node.kind == NodeKind::File) else { return Ok(None) };

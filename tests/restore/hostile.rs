@@ -143,8 +143,8 @@ fn the_target_itself_may_be_a_symlink() {
 #[test]
 fn nodes_that_make_no_sense_are_failures_or_left_out() {
     let no_tree = Node { subtree: None, ..folder(b"d", &Tree::default()) };
-    let socket = Node { name: b"s".to_vec(), kind: NodeKind::Socket, ..Node::default() };
-    let odd = Node { name: b"o".to_vec(), kind: NodeKind::Irregular, ..Node::default() };
+    let socket = Node { name: b"s"[..].into(), kind: NodeKind::Socket, ..Node::default() };
+    let odd = Node { name: b"o"[..].into(), kind: NodeKind::Irregular, ..Node::default() };
     let lost = file(b"lost", &[b"no index knows this"]);
     let root = tree(vec![no_tree, socket, odd, lost, file(b"f", &[TEXT])]);
     let (outer, done) = restored(&[&root], |_| {});

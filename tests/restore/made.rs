@@ -13,7 +13,7 @@ use volmover::repository::{Id, Repository};
 /// A file of these chunks.
 pub fn file(name: &[u8], chunks: &[&[u8]]) -> Node {
     Node {
-        name: name.to_vec(),
+        name: name.into(),
         kind: NodeKind::File,
         mode: 0o644,
         size: chunks.iter().map(|chunk| chunk.len() as u64).sum(),
@@ -24,7 +24,7 @@ pub fn file(name: &[u8], chunks: &[&[u8]]) -> Node {
 
 pub fn symlink(name: &[u8], target: &[u8]) -> Node {
     Node {
-        name: name.to_vec(),
+        name: name.into(),
         kind: NodeKind::Symlink,
         mode: 1 << 27 | 0o777,
         link_target: target.to_vec(),
@@ -35,7 +35,7 @@ pub fn symlink(name: &[u8], target: &[u8]) -> Node {
 /// A directory, whose tree is to be stored as well.
 pub fn folder(name: &[u8], tree: &Tree) -> Node {
     Node {
-        name: name.to_vec(),
+        name: name.into(),
         kind: NodeKind::Dir,
         mode: 1 << 31 | 0o755,
         subtree: Some(Id::of(&tree.encode())),

@@ -4,7 +4,7 @@
 //! whether a name may be created is asked with [`Node::is_safe_name`]. Unknown fields are passed over, absent ones
 //! have Go's zero value. Bytes from a repository are not trusted: an error has a place, and nothing panics.
 
-use super::{Node, NodeKind, Tree, Xattr};
+use super::{Blobs, Name, Node, NodeKind, Owner, Tree, Xattr};
 use crate::repository::json::{DecodeError, Reader};
 use crate::repository::quote::unquote;
 use crate::repository::time::NodeTime;
@@ -62,8 +62,8 @@ pub(super) fn read_node(reader: &mut Reader<'_>) -> Result<Node, DecodeError> {
             b"ctime" => node.ctime = read_time(reader)?,
             b"uid" => node.uid = reader.number32()?,
             b"gid" => node.gid = reader.number32()?,
-            b"user" => node.user = reader.text()?.into_owned(),
-            b"group" => node.group = reader.text()?.into_owned(),
+            b"user" => node.user = Owner::from_slice(&reader.bytes()?),
+            b"group" => node.group = Owner::from_slice(&reader.bytes()?),
             b"inode" => node.inode = reader.number()?,
             b"device_id" => node.device_id = reader.number()?,
             b"size" => node.size = reader.number()?,
@@ -74,7 +74,7 @@ pub(super) fn read_node(reader: &mut Reader<'_>) -> Result<Node, DecodeError> {
             b"generic_attributes" => node.generic_attributes = read_attributes(reader)?,
             b"device" => node.device = reader.number()?,
             b"content" => {
-                let mut blobs = Vec::new();
+                let mut blobs = Blobs::new();
                 reader.array(|reader| reader.id().map(|id| blobs.push(id)))?;
                 node.content = Some(blobs);
             }
@@ -91,10 +91,10 @@ pub(super) fn read_node(reader: &mut Reader<'_>) -> Result<Node, DecodeError> {
 }
 
 /// Reads the value of a node's name.
-pub(super) fn read_name(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
+pub(super) fn read_name(reader: &mut Reader<'_>) -> Result<Name, DecodeError> {
     let error = reader.error("a name is not quoted as Go quotes");
     let quoted = reader.bytes()?;
-    unquote(&quoted).map(std::borrow::Cow::into_owned).ok_or(error)
+    unquote(&quoted).map(|name| Name::from_slice(&name)).ok_or(error)
 }
 
 /// Reads a time of a node or snapshot.

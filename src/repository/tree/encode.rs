@@ -77,8 +77,8 @@ pub fn encode_head_into(node: &Node, out: &mut Vec<u8>) {
     push_number(out, node.uid.into());
     out.extend_from_slice(b",\"gid\":");
     push_number(out, node.gid.into());
-    text_unless_empty(out, b",\"user\":", node.user.as_bytes());
-    text_unless_empty(out, b",\"group\":", node.group.as_bytes());
+    text_unless_empty(out, b",\"user\":", &node.user);
+    text_unless_empty(out, b",\"group\":", &node.group);
     number_unless_zero(out, b",\"inode\":", node.inode);
     number_unless_zero(out, b",\"device_id\":", node.device_id);
     number_unless_zero(out, b",\"size\":", node.size);

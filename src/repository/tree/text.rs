@@ -6,9 +6,9 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::Node;
 use super::decode::{read_name, read_node};
 use super::encode::{BEGIN, CONTENT, END};
+use super::{Name, Node};
 use crate::repository::Id;
 use crate::repository::json::{DecodeError, Reader};
 
@@ -75,7 +75,7 @@ impl TreeText {
         name: &[u8],
         expected: Option<usize>,
     ) -> Result<Option<(Node, Range<usize>)>, DecodeError> {
-        if let Some(place) = expected.filter(|place| self.name(*place).is_ok_and(|found| found == name)) {
+        if let Some(place) = expected.filter(|place| self.name(*place).is_ok_and(|found| *found == *name)) {
             return self.read(place).map(Some);
         }
         let places = if let Some(places) = self.places.get() {
@@ -90,7 +90,7 @@ impl TreeText {
         };
         let before = places.partition_point(|place| self.name(*place).is_ok_and(|found| *found < *name));
         let place = places.get(before).copied();
-        match place.filter(|place| self.name(*place).is_ok_and(|found| found == name)) {
+        match place.filter(|place| self.name(*place).is_ok_and(|found| *found == *name)) {
             Some(place) => self.read(place).map(Some),
             None => Ok(None),
         }
@@ -117,7 +117,7 @@ impl TreeText {
         Ok((node, place..place + reader.at()))
     }
 
-    fn name(&self, place: usize) -> Result<Vec<u8>, DecodeError> {
+    fn name(&self, place: usize) -> Result<Name, DecodeError> {
         let mut reader = self.reader(place);
         if reader.take(b"{\"name\":") { read_name(&mut reader) } else { Ok(self.read(place)?.0.name) }
     }
@@ -131,14 +131,14 @@ impl TreeText {
 fn scan(json: &[u8]) -> Result<Vec<usize>, DecodeError> {
     let mut reader = Reader::new(json);
     let mut places = Vec::new();
-    let mut last = Vec::new();
+    let mut last = Name::new();
     reader.object(|reader, field| {
         if field != b"nodes" {
             return reader.skip();
         }
         reader.array(|reader| {
             let place = reader.at();
-            let mut name = Vec::new();
+            let mut name = Name::new();
             reader.object(|reader, field| match field {
                 b"name" => read_name(reader).map(|read| name = read),
                 _ => reader.skip(),
@@ -197,7 +197,7 @@ mod tests {
                         node.xattrs.iter().any(|xattr| xattr.name.ends_with("\u{fffd}".as_bytes()));
                     let found = text.file(range.start, &head(node), &mut content);
                     assert_eq!(found, (!is_lossy).then(|| range.clone()));
-                    assert!(is_lossy || Some(&content) == node.content.as_ref());
+                    assert!(is_lossy || Some(content.as_slice()) == node.content.as_deref());
                 } else {
                     assert_eq!(text.file(range.start, &head(node), &mut content), None);
                 }
@@ -225,7 +225,11 @@ mod tests {
     #[test]
     fn what_would_be_written_otherwise_is_not_the_same() {
         let id = Id::of(b"x");
-        let node = Node { name: b"a".to_vec(), content: Some(vec![id, id]), ..Node::default() };
+        let node = Node {
+            name: Name::from_slice(b"a"),
+            content: Some([id, id].as_slice().into()),
+            ..Node::default()
+        };
         let (head, text) = (head(&node), String::from_utf8(written(&node)).unwrap());
         let mut content = Vec::new();
         let mut file = |text: &str| {
