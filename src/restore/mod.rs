@@ -42,6 +42,7 @@ pub mod stream;
 pub(crate) mod target;
 mod write;
 
+use compare::Compared;
 use files::OpenFiles;
 use flow::{Flow, Work};
 use metadata::{Rights, Setter};
@@ -210,7 +211,9 @@ impl<'a> Stages<'a> {
     fn carry_out(&self, scan: &Scan<'_>, mut batch: Batch, setter: &Setter<'_>) -> Result<()> {
         let (run, options) = (self.run, self.options);
         if let Some(root) = self.root {
-            let matching = compare::matching(run, root, self.index, &scan.dirs, &batch, options.workers());
+            let setter = Some(setter).filter(|_| !options.dry_run);
+            let compared = Compared { run, root, index: self.index, dirs: &scan.dirs, batch: &batch, setter };
+            let matching = compared.matching(options.workers());
             run.check()?;
             self.drop_what_stands(&mut batch, &matching);
         } else {
@@ -283,7 +286,8 @@ impl<'a> Stages<'a> {
         let (dirs, links) = (&scan.dirs, &scan.links);
         let shared = Shared { run, root, options, dirs, links, batch, setter, files: OpenFiles::default() };
         let simple: Vec<u32> = numbers(batch, |entry| {
-            entry.pending.load(Ordering::Relaxed) == 0 && !matches!(entry.what, What::Link { .. })
+            let needs_no_data = entry.pending.load(Ordering::Relaxed) == 0;
+            needs_no_data && !matches!(entry.what, What::Link { .. }) && !entry.done.load(Ordering::Relaxed)
         });
         let next_simple = AtomicUsize::new(0);
         let flow = Flow { run, repository: self.repository, index: self.index, options };

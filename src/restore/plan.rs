@@ -244,6 +244,8 @@ pub(crate) struct Entry {
     pub(crate) pending: AtomicU32,
     /// The file was opened by this run, so what stands there is its own work.
     pub(crate) begun: AtomicBool,
+    /// It stood there as it should be, and has its metadata.
+    pub(crate) done: AtomicBool,
     /// A blob of it is lost, or it could not be written: it is not finished, and told once.
     pub(crate) failed: AtomicBool,
 }

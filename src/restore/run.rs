@@ -150,6 +150,13 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A file stood there as it should be.
+    pub(super) fn file_skipped(&self, bytes: u64) {
+        self.figures.files_skipped.add(1);
+        self.figures.bytes_skipped.add(bytes);
+        self.monitor.progress().files_done.add(1);
+    }
+
     /// A restore into `target`: items are named by where they go.
     pub(super) fn into_target(self, target: &std::path::Path) -> Self {
         Self { target: target.display().to_string().trim_end_matches('/').to_owned(), ..self }

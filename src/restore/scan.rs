@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use rustix::fs::FileType;
+use smallvec::SmallVec;
 
 use super::holes::is_hole;
 use super::plan::{Batch, Dirs, Entry, HardLinks, Place, ROOT, Use, What};
@@ -87,7 +88,7 @@ struct Found {
 /// A file's blobs, in their order.
 #[derive(Default)]
 struct Content {
-    uses: Vec<Use>,
+    uses: SmallVec<[Use; 1]>,
     bytes: u64,
     hole_bytes: u64,
 }
@@ -360,10 +361,8 @@ impl<'a> Scan<'a> {
         }
         let Some(batch) = batch else { return Ok(()) };
         if kept {
-            self.run.figures.files_skipped.add(1);
             let bytes = if link.is_some() { 0 } else { content.bytes };
-            self.run.figures.bytes_skipped.add(bytes);
-            self.run.monitor.progress().files_done.add(1);
+            self.run.file_skipped(bytes);
             self.run.monitor.progress().bytes_done.add(bytes);
             return Ok(());
         }
@@ -393,7 +392,7 @@ impl<'a> Scan<'a> {
 
     fn content(&self, node: &Node) -> Result<Content, Trouble> {
         let ids = node.content.as_deref().unwrap_or_default();
-        let mut content = Content { uses: Vec::with_capacity(ids.len()), ..Content::default() };
+        let mut content = Content { uses: SmallVec::with_capacity(ids.len()), ..Content::default() };
         for id in ids {
             let found = Use::find(self.index, id, content.bytes);
             let blob = found.ok_or_else(|| Trouble::from(missing_blob(BlobType::Data, id)))?;
@@ -480,6 +479,7 @@ impl<'a> Scan<'a> {
             uses,
             pending: AtomicU32::new(0),
             begun: AtomicBool::new(false),
+            done: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         });
         Ok(())

@@ -222,10 +222,7 @@ impl<'a> Writer<'a> {
         }
         let file = self.open_to_finish(entry)?;
         self.set_metadata(entry, Subject::open(&file), false)?;
-        let shared = self.shared;
-        shared.run.figures.files_skipped.add(1);
-        shared.run.figures.bytes_skipped.add(bytes);
-        shared.run.monitor.progress().files_done.add(1);
+        self.shared.run.file_skipped(bytes);
         Ok(())
     }
 

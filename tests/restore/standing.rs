@@ -363,12 +363,14 @@ fn a_dry_run_changes_nothing_and_counts() {
     let (_repo, repository) = repository_of(&[TEXT], &[&root, &inner]);
     let target = scratch();
     fs::write(target.path().join("f"), TEXT).unwrap();
+    let modified = || fs::metadata(target.path().join("f")).unwrap().modified().unwrap();
+    let before = modified();
     let dry = |target: &Path| run(&repository, &RestoreOptions { dry_run: true, ..options(target) });
     let done = dry(target.path());
     let figures = done.summary();
     assert_eq!((figures.files_total, figures.files_restored, figures.files_skipped), (3, 3, 1));
     assert_eq!((figures.bytes_restored, figures.bytes_skipped), (12, 4));
-    assert_eq!(names(target.path()), ["f"]);
+    assert_eq!((names(target.path()), modified()), (vec!["f".to_owned()], before));
     let missing = target.path().join("not there");
     assert_eq!(dry(&missing).summary().files_restored, 4);
     assert!(!missing.exists());
