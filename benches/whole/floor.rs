@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Outcome;
-use super::corpus::Corpus;
+use super::corpus::{self, Corpus};
 use super::measure;
 use super::stages::Work;
 use super::targets::{COPY, FIND_AND_KEY, Floor, STAGES};
@@ -31,6 +31,7 @@ pub(super) fn measure(corpus: &Corpus, packs: &Path, target: &Path) -> Outcome<V
             seconds(Work::Verify.command(packs, target)?)?,
             into_target(Work::Restore.command(packs, target)?)?,
             into_target(copy(source, target))?,
+            refill(source, packs, target)?,
             seconds(find(source))? + seconds(Work::Key.command(source, target)?)?,
         ]);
         fs::remove_dir_all(packs)?;
@@ -41,6 +42,7 @@ pub(super) fn measure(corpus: &Corpus, packs: &Path, target: &Path) -> Outcome<V
         (Step::Verify, STAGES),
         (Step::Restore, STAGES),
         (Step::Restore, COPY),
+        (Step::Refill, STAGES),
         (Step::Unchanged, FIND_AND_KEY),
     ];
     let median = |place: usize| {
@@ -54,6 +56,21 @@ pub(super) fn measure(corpus: &Corpus, packs: &Path, target: &Path) -> Outcome<V
         seconds: median(place),
     };
     Ok(kinds.into_iter().enumerate().map(floor).collect())
+}
+
+/// What a restore takes where all but one file of a hundred stands.
+fn refill(source: &Path, packs: &Path, target: &Path) -> Outcome<f64> {
+    measure::run(copy(source, target))?;
+    let mut missing_bytes = 0;
+    for path in corpus::hundredth(target)? {
+        missing_bytes += fs::metadata(&path)?.len();
+        fs::remove_file(path)?;
+    }
+    let mut command = Work::Refill.command(packs, target)?;
+    command.arg(missing_bytes.to_string());
+    let seconds = seconds(command)?;
+    fs::remove_dir_all(target)?;
+    Ok(seconds)
 }
 
 fn seconds(command: Command) -> Outcome<f64> {

@@ -9,6 +9,7 @@
 //! check     read a pack → hash it → open, decompress → hash
 //! verify    read a pack → open, decompress → hash
 //! restore   the same → write every blob into a file of its own
+//! refill    read the files that stand → hash; then as a restore, as many bytes as are missing
 //! ```
 
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -52,10 +54,11 @@ pub(super) enum Work {
     Check,
     Verify,
     Restore,
+    Refill,
 }
 
 impl Work {
-    const ALL: [Self; 5] = [Self::Key, Self::Backup, Self::Check, Self::Verify, Self::Restore];
+    const ALL: [Self; 6] = [Self::Key, Self::Backup, Self::Check, Self::Verify, Self::Restore, Self::Refill];
 
     fn word(self) -> &'static str {
         match self {
@@ -64,11 +67,12 @@ impl Work {
             Self::Check => "check",
             Self::Verify => "verify",
             Self::Restore => "restore",
+            Self::Refill => "refill",
         }
     }
 
     /// A process that does these stages. A backup reads a source and writes packs, the others read them; where
-    /// nothing is written `to` is not touched.
+    /// nothing is written `to` is not touched. A last argument, if there is one, is how many bytes are restored.
     pub(super) fn command(self, from: &Path, to: &Path) -> Outcome<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([ARGUMENT, self.word()]).args([from, to]);
@@ -84,6 +88,7 @@ pub(super) fn is_stages() -> Outcome<bool> {
     let (Some(from), Some(to)) = (arguments.next(), arguments.next()) else {
         return Err("a source and a target".into());
     };
+    let missing_bytes = arguments.next().map_or(Ok(u64::MAX), |bytes| bytes.parse())?;
     let processors = thread::available_parallelism()?.get();
     let cost = if Settings::from_environment()?.cheap_keys { ScryptCost::CHEAP } else { ScryptCost::RESTIC };
     let mut key = [0; 64];
@@ -93,7 +98,12 @@ pub(super) fn is_stages() -> Outcome<bool> {
     match work {
         Work::Key => {}
         Work::Backup => back_up(from, to, &cipher, processors)?,
-        Work::Check | Work::Verify | Work::Restore => read_packs(work, from, to, &cipher, processors)?,
+        Work::Check | Work::Verify | Work::Restore | Work::Refill => {
+            if work == Work::Refill {
+                compare(to, processors)?;
+            }
+            read_packs(work, from, to, &cipher, processors, missing_bytes)?;
+        }
     }
     Ok(true)
 }
@@ -137,11 +147,7 @@ struct Piece {
 fn back_up(source: &Path, target: &Path, cipher: &Cipher, processors: usize) -> Outcome<()> {
     let rabin = Rabin::new(Polynomial::random(&SystemRandom)?);
     let known = Mutex::new(HashSet::new());
-    let list = |sender: &Sender<Vec<Piece>>| {
-        let mut list = List { batch: Vec::new(), batch_bytes: 0, sender };
-        list.folder(source)?;
-        Ok(sender.send(list.batch)?)
-    };
+    let list = |sender: &Sender<Vec<Piece>>| List::send_all(source, sender);
     on_all(processors, list, |batches| {
         let mut packer = Packer {
             target,
@@ -165,7 +171,13 @@ struct List<'a> {
     sender: &'a Sender<Vec<Piece>>,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    fn send_all(folder: &Path, sender: &'a Sender<Vec<Piece>>) -> Outcome<()> {
+        let mut list = Self { batch: Vec::new(), batch_bytes: 0, sender };
+        list.folder(folder)?;
+        Ok(sender.send(list.batch)?)
+    }
+
     fn folder(&mut self, folder: &Path) -> Outcome<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -220,19 +232,12 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     fn batch(&mut self, pieces: &[Piece], bytes: &mut Vec<u8>) -> Outcome<()> {
-        bytes.clear();
         let mut chunks: Vec<Range<usize>> = Vec::new();
-        for piece in pieces {
-            let mut file = File::open(&piece.path)?;
-            if piece.offset > 0 {
-                file.seek(SeekFrom::Start(piece.offset))?;
-            }
-            let start = bytes.len();
-            file.take(piece.bytes).read_to_end(bytes)?;
-            if bytes.len() - start < CHUNK_BYTES_MIN as usize {
-                chunks.push(start..bytes.len());
+        for piece in read_pieces(pieces, bytes)? {
+            if piece.len() < CHUNK_BYTES_MIN as usize {
+                chunks.push(piece);
             } else {
-                chunks.extend(self.cut(bytes.get(start..).unwrap_or_default(), start));
+                chunks.extend(self.cut(bytes.get(piece.clone()).unwrap_or_default(), piece.start));
             }
         }
         let contents: Vec<&[u8]> =
@@ -286,8 +291,47 @@ impl Packer<'_> {
     }
 }
 
-fn read_packs(work: Work, packs: &Path, target: &Path, cipher: &Cipher, processors: usize) -> Outcome<()> {
-    if work == Work::Restore {
+/// Reads and hashes all files of a folder.
+fn compare(folder: &Path, processors: usize) -> Outcome<()> {
+    let list = |sender: &Sender<Vec<Piece>>| List::send_all(folder, sender);
+    on_all(processors, list, |batches| {
+        let mut bytes = Vec::new();
+        batches.iter().try_for_each(|batch| {
+            let pieces = read_pieces(&batch, &mut bytes)?;
+            let contents: Vec<&[u8]> =
+                pieces.into_iter().map(|piece| bytes.get(piece).unwrap_or_default()).collect();
+            Id::of_many(&contents)?;
+            Ok(())
+        })
+    })
+}
+
+/// The content of pieces, one behind the other, and where each lies.
+fn read_pieces(pieces: &[Piece], bytes: &mut Vec<u8>) -> Outcome<Vec<Range<usize>>> {
+    bytes.clear();
+    let mut places = Vec::new();
+    for piece in pieces {
+        let mut file = File::open(&piece.path)?;
+        if piece.offset > 0 {
+            file.seek(SeekFrom::Start(piece.offset))?;
+        }
+        let start = bytes.len();
+        file.take(piece.bytes).read_to_end(bytes)?;
+        places.push(start..bytes.len());
+    }
+    Ok(places)
+}
+
+fn read_packs(
+    work: Work,
+    packs: &Path,
+    target: &Path,
+    cipher: &Cipher,
+    processors: usize,
+    missing_bytes: u64,
+) -> Outcome<()> {
+    let missing = AtomicU64::new(missing_bytes);
+    if matches!(work, Work::Restore | Work::Refill) {
         (0..=255_u8).try_for_each(|number| fs::create_dir_all(target.join(format!("{number:02x}"))))?;
     }
     let list = |sender: &Sender<PathBuf>| {
@@ -298,7 +342,7 @@ fn read_packs(work: Work, packs: &Path, target: &Path, cipher: &Cipher, processo
     };
     on_all(processors, list, |paths| {
         let zstd = Zstd::new(Compression::Auto)?;
-        let mut reader = Reader { work, target, cipher, zstd, plains: Plains::default() };
+        let mut reader = Reader { work, target, cipher, zstd, plains: Plains::default(), missing: &missing };
         let mut bytes = Vec::new();
         paths.iter().try_for_each(|path| reader.pack(&path, &mut bytes))
     })
@@ -311,6 +355,8 @@ struct Reader<'a> {
     cipher: &'a Cipher,
     zstd: Zstd,
     plains: Plains,
+    /// Bytes that are still to be restored.
+    missing: &'a AtomicU64,
 }
 
 /// Where a blob's plaintext lies.
@@ -321,6 +367,9 @@ enum Place {
 
 impl Reader<'_> {
     fn pack(&mut self, path: &Path, bytes: &mut Vec<u8>) -> Outcome<()> {
+        if self.missing.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
         bytes.clear();
         File::open(path)?.read_to_end(bytes)?;
         if self.work == Work::Check && !path.ends_with(Id::of(bytes).hex()) {
@@ -364,12 +413,18 @@ impl Reader<'_> {
             if *id != actual {
                 return Err("a blob has another hash".into());
             }
-            if self.work == Work::Restore {
+            if matches!(self.work, Work::Restore | Work::Refill) && self.is_missing(plain.len() as u64) {
                 let name = id.hex();
                 let (folder, file) = name.split_at(2);
                 fs::write(self.target.join(folder).join(file), plain)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether so many bytes more are to be restored.
+    fn is_missing(&self, bytes: u64) -> bool {
+        let take = |missing: u64| (missing > 0).then(|| missing.saturating_sub(bytes));
+        self.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
