@@ -1,4 +1,4 @@
-//! What no tool can be much faster than, measured beside the tools: medians of three by turns.
+//! What no tool can be much faster than, measured by turns with the tools: medians.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,25 @@ use super::stages::Work;
 use super::targets::{COPY, FIND_AND_KEY, Floor, STAGES};
 use super::tool::Step;
 
-const ROUNDS: usize = 3;
+/// Floors by the steps that have one, in the order in which a round measures them.
+const KINDS: [(Step, &str); 7] = [
+    (Step::First, STAGES),
+    (Step::Check, STAGES),
+    (Step::Verify, STAGES),
+    (Step::Restore, STAGES),
+    (Step::Restore, COPY),
+    (Step::Refill, STAGES),
+    (Step::Unchanged, FIND_AND_KEY),
+];
 
-/// The floors of all steps that have one. `packs` and `target` are made and removed.
-pub(super) fn measure(corpus: &Corpus, packs: &Path, target: &Path) -> Outcome<Vec<Floor>> {
-    let source = corpus.folder.as_path();
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
+/// Seconds of every floor, one round a turn.
+#[derive(Debug, Default)]
+pub(super) struct Rounds(Vec<[f64; KINDS.len()]>);
+
+impl Rounds {
+    /// Measures all once. `packs` and `target` are made and removed.
+    pub(super) fn measure(&mut self, corpus: &Corpus, packs: &Path, target: &Path) -> Outcome<()> {
+        let source = corpus.folder.as_path();
         fs::create_dir_all(packs)?;
         let into_target = |command: Command| -> Outcome<f64> {
             fs::create_dir_all(target)?;
@@ -25,7 +37,7 @@ pub(super) fn measure(corpus: &Corpus, packs: &Path, target: &Path) -> Outcome<V
             fs::remove_dir_all(target)?;
             Ok(seconds)
         };
-        rounds.push([
+        self.0.push([
             seconds(Work::Backup.command(source, packs)?)?,
             seconds(Work::Check.command(packs, target)?)?,
             seconds(Work::Verify.command(packs, target)?)?,
@@ -34,28 +46,21 @@ pub(super) fn measure(corpus: &Corpus, packs: &Path, target: &Path) -> Outcome<V
             refill(source, packs, target)?,
             seconds(find(source))? + seconds(Work::Key.command(source, target)?)?,
         ]);
-        fs::remove_dir_all(packs)?;
+        Ok(fs::remove_dir_all(packs)?)
     }
-    let kinds = [
-        (Step::First, STAGES),
-        (Step::Check, STAGES),
-        (Step::Verify, STAGES),
-        (Step::Restore, STAGES),
-        (Step::Restore, COPY),
-        (Step::Refill, STAGES),
-        (Step::Unchanged, FIND_AND_KEY),
-    ];
-    let median = |place: usize| {
-        let mut seconds: Vec<f64> = rounds.iter().filter_map(|round| round.get(place)).copied().collect();
-        seconds.sort_by(f64::total_cmp);
-        seconds.get(ROUNDS / 2).copied().unwrap_or_default()
-    };
-    let floor = |(place, (step, name)): (usize, (Step, &'static str))| Floor {
-        step: step.title(),
-        name,
-        seconds: median(place),
-    };
-    Ok(kinds.into_iter().enumerate().map(floor).collect())
+
+    /// The medians.
+    pub(super) fn floors(&self) -> Vec<Floor> {
+        let median = |place: usize| {
+            let mut seconds: Vec<f64> = self.0.iter().filter_map(|round| round.get(place)).copied().collect();
+            seconds.sort_by(f64::total_cmp);
+            seconds.get(seconds.len() / 2).copied()
+        };
+        let floor = |(place, (step, name)): (usize, (Step, &'static str))| {
+            Some(Floor { step: step.title(), name, seconds: median(place)? })
+        };
+        KINDS.into_iter().enumerate().filter_map(floor).collect()
+    }
 }
 
 /// What a restore takes where all but one file of a hundred stands.

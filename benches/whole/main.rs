@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use corpus::Corpus;
+use floor::Rounds;
 use program::Tool;
 use settings::{Settings, StoreKind};
 use store::Store;
@@ -57,14 +58,16 @@ fn main() -> Outcome<()> {
         println!("\n{corpus} · {} store", settings.store);
         corpus.read_once()?;
         let bench = Bench { settings: &settings, work: &work, corpus: &corpus, maker, steps: &steps };
-        let mut measured =
-            turns::take(settings.turns, &tools, |tool, turn| bench.turn(tool, turn), || work.clear())?;
-        table::print(&measured, &tools);
-        let floors = match settings.store {
-            StoreKind::Local => floor::measure(&corpus, &work.path("store"), &work.path("target"))?,
-            StoreKind::S3 => Vec::new(),
+        let (mut floors, mut last) = (Rounds::default(), None);
+        let turn = |tool: &Tool, turn: usize| {
+            if settings.store == StoreKind::Local && last.replace(turn) != Some(turn) {
+                floors.measure(&corpus, &work.path("store"), &work.path("target"))?;
+            }
+            bench.turn(tool, turn)
         };
-        judge::print(&measured, name, Way::of(&settings), &floors);
+        let mut measured = turns::take(settings.turns, &tools, turn, || work.clear())?;
+        table::print(&measured, &tools);
+        judge::print(&measured, name, Way::of(&settings), &floors.floors());
         rows.append(&mut measured);
         corpus.remove()?;
     }

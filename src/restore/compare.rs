@@ -1,8 +1,9 @@
 //! Compares files that stand in the target with the snapshot, blob by blob: only what differs is fetched.
 //!
 //! A blob's place in a file and its length are known from the index, so what stands there is read and hashed;
-//! size and time prove nothing. A file of one blob that is right gets its metadata while it is open. Work is shared out by bytes, so that one large file occupies every thread. A
-//! file that cannot be read counts as different: it is written anew.
+//! size and time prove nothing. A file of one blob that is right gets its metadata while it is open. Work is shared
+//! out by bytes, so that one large file occupies every thread. A file that cannot be read counts as different: it
+//! is written anew.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
