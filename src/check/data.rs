@@ -86,7 +86,9 @@ pub(super) fn read_packs(
     let largest = packs.iter().map(|(_, _, bytes)| *bytes).max().unwrap_or(0);
     let plan = Plan::new(share, repository.backend().connections(), Id::at_once(), largest);
     let by_pack = inventory.index.by_pack();
-    let each = packs.len().div_ceil(plan.workers).clamp(1, plan.together);
+    // As many groups for each worker, so that none of them is the last one's alone.
+    let groups_of_worker = packs.len().div_ceil(plan.workers * plan.together).max(1);
+    let each = packs.len().div_ceil(plan.workers * groups_of_worker).max(1);
     let groups = groups(packs, &inventory.index, each);
     let reader = Reader { repository, inventory, by_pack: &by_pack, plan, findings, monitor, stop };
     let opening = || Opening::new(repository);
