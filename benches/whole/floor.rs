@@ -8,6 +8,7 @@ use super::Outcome;
 use super::corpus::{self, Corpus};
 use super::measure;
 use super::stages::Work;
+use super::table::middle;
 use super::targets::{COPY, FIND_AND_KEY, Floor, STAGES};
 use super::tool::Step;
 
@@ -51,11 +52,8 @@ impl Rounds {
 
     /// The medians.
     pub(super) fn floors(&self) -> Vec<Floor> {
-        let median = |place: usize| {
-            let mut seconds: Vec<f64> = self.0.iter().filter_map(|round| round.get(place)).copied().collect();
-            seconds.sort_by(f64::total_cmp);
-            seconds.get(seconds.len() / 2).copied()
-        };
+        let median =
+            |place: usize| middle(self.0.iter().filter_map(|round| round.get(place)).copied().collect());
         let floor = |(place, (step, name)): (usize, (Step, &'static str))| {
             Some(Floor { step: step.title(), name, seconds: median(place)? })
         };

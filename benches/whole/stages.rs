@@ -71,6 +71,11 @@ impl Work {
         }
     }
 
+    /// Whether it writes what it reads from packs.
+    fn restores(self) -> bool {
+        matches!(self, Self::Restore | Self::Refill)
+    }
+
     /// A process that does these stages. A backup reads a source and writes packs, the others read them; where
     /// nothing is written `to` is not touched. A last argument, if there is one, is how many bytes are restored.
     pub(super) fn command(self, from: &Path, to: &Path) -> Outcome<Command> {
@@ -331,7 +336,7 @@ fn read_packs(
     missing_bytes: u64,
 ) -> Outcome<()> {
     let missing = AtomicU64::new(missing_bytes);
-    if matches!(work, Work::Restore | Work::Refill) {
+    if work.restores() {
         (0..=255_u8).try_for_each(|number| fs::create_dir_all(target.join(format!("{number:02x}"))))?;
     }
     let list = |sender: &Sender<PathBuf>| {
@@ -413,7 +418,7 @@ impl Reader<'_> {
             if *id != actual {
                 return Err("a blob has another hash".into());
             }
-            if matches!(self.work, Work::Restore | Work::Refill) && self.is_missing(plain.len() as u64) {
+            if self.work.restores() && self.is_missing(plain.len() as u64) {
                 let name = id.hex();
                 let (folder, file) = name.split_at(2);
                 fs::write(self.target.join(folder).join(file), plain)?;

@@ -63,8 +63,11 @@ fn columns(rows: &[Row], tools: &[Tool]) -> (Vec<&'static str>, Vec<&'static str
 }
 
 pub(super) fn median(rows: &[Row], tool: &str, step: Step, figure: fn(&Row) -> f64) -> Option<f64> {
-    let mut values: Vec<_> =
-        rows.iter().filter(|row| row.tool == tool && row.step == step).map(figure).collect();
+    middle(rows.iter().filter(|row| row.tool == tool && row.step == step).map(figure).collect())
+}
+
+/// The median of figures; none of none.
+pub(super) fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = values.get(values.len() / 2)?;
     let lower = values.get(values.len().saturating_sub(1) / 2)?;

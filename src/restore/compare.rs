@@ -15,7 +15,7 @@ use rustix::io::{Errno, pread, retry_on_intr};
 use super::metadata::{Setter, Subject};
 use super::plan::{Batch, Dirs, Entry, Place};
 use super::run::{Run, spread};
-use super::target::Handles;
+use super::target::{Handles, open_max};
 use crate::repository::Id;
 use crate::repository::hash_pool::{HashPool, Message, bytes_max};
 use crate::repository::index::Index;
@@ -40,13 +40,12 @@ impl Compared<'_> {
     /// Which of `batch.uses` stand in the target already, in their order.
     pub(super) fn matching(&self, threads: usize) -> Vec<bool> {
         let steps = steps(self.batch);
-        let most_open = (256 / threads.max(1)).max(8);
         let state = || Comparer {
             compared: self,
-            handles: Handles::new(self.root, self.dirs, most_open),
+            handles: Handles::new(self.root, self.dirs, open_max(threads)),
             pool: HashPool::default(),
             open: 0,
-            most_open,
+            most_open: open_max(threads),
         };
         let compared = spread(self.run, &steps, threads, state, Comparer::compare);
         let mut matching = vec![false; self.batch.uses.len()];

@@ -12,12 +12,12 @@ use rustix::io::Errno;
 use super::metadata::{Setter, Subject};
 use super::plan::{Dirs, Place};
 use super::run::{Run, Trouble, spread};
-use super::target::{self, Handles};
+use super::target::{self, Handles, open_max};
 
 /// Makes what is not there. What stands in the place of a directory goes first.
 pub(super) fn make(run: &Run<'_>, root: &OwnedFd, dirs: &Dirs, threads: usize) {
     for level in dirs.wanted_levels() {
-        let state = || Handles::new(root, dirs, handles(threads));
+        let state = || Handles::new(root, dirs, open_max(threads));
         spread(run, &level, threads, state, |handles, dir| {
             if let Err(trouble) = make_one(dirs, *dir, handles) {
                 run.item_failed(&dirs.path_text(*dir, b""), trouble);
@@ -61,7 +61,7 @@ fn make_usable(parent: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
 /// Sets the metadata of all directories that are wanted, without the root: a snapshot does not know it.
 pub(super) fn finish(run: &Run<'_>, root: &OwnedFd, dirs: &Dirs, setter: &Setter<'_>, threads: usize) {
     for level in dirs.wanted_levels().iter().rev() {
-        let state = || Handles::new(root, dirs, handles(threads));
+        let state = || Handles::new(root, dirs, open_max(threads));
         spread(run, level, threads, state, |handles, dir| match finish_one(dirs, *dir, handles, setter) {
             Ok(()) => {
                 run.figures.files_restored.add(1);
@@ -79,8 +79,4 @@ fn finish_one(dirs: &Dirs, dir: u32, handles: &mut Handles<'_>, setter: &Setter<
     let opened = handles.with(dirs.parent(dir), |parent| target::open_to_list(parent, name, true)).flatten();
     let opened = opened.map_err(failed)?;
     setter.set(Subject::open(&opened), &record.meta, dirs.xattrs.of(&record.meta), false)
-}
-
-fn handles(threads: usize) -> usize {
-    (256 / threads.max(1)).max(8)
 }

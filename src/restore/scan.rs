@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::holes::is_hole;
 use super::plan::{Batch, Dirs, Entry, HardLinks, Place, ROOT, Use, What};
 use super::run::{Run, Trouble, spread};
-use super::target::{self, Handles};
+use super::target::{self, Handles, open_max};
 use super::{Overwrite, RestoreOptions};
 use crate::error::{Error, Result};
 use crate::pattern::{Match, Patterns};
@@ -191,7 +191,7 @@ impl<'a> Scan<'a> {
         let this = &*self;
         let threads = this.options.threads;
         let state = || {
-            let handles = this.root.map(|root| Handles::new(root, &this.dirs, (256 / threads.max(1)).max(8)));
+            let handles = this.root.map(|root| Handles::new(root, &this.dirs, open_max(threads)));
             (this.repository.opener(), handles)
         };
         let groups = this.trees.groups(chunk, |dir| this.subtree(*dir), threads);

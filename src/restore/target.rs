@@ -45,6 +45,11 @@ pub(crate) fn open(path: &Path, create: bool) -> Result<Option<OwnedFd>> {
     rustix::fs::open(path, flags, Mode::empty()).map(Some).map_err(|errno| failed(errno.into()))
 }
 
+/// How many directories, and how many files, one of so many threads keeps open: 256 all together, but 8 at least.
+pub(crate) fn open_max(threads: usize) -> usize {
+    (256 / threads.max(1)).max(8)
+}
+
 /// Handles of directories of the plan, the last used ones kept open. One a thread.
 pub(crate) struct Handles<'a> {
     root: &'a OwnedFd,

@@ -18,7 +18,7 @@ use super::holes::{HOLE_BYTES, data_runs};
 use super::metadata::{Setter, Subject};
 use super::plan::{Batch, Dirs, Entry, HardLinks, Place, Use, What};
 use super::run::{Run, Trouble};
-use super::target::{self, Handles};
+use super::target::{self, Handles, open_max};
 
 /// Files from this size on get their room at once, in bytes.
 const ALLOCATE_BYTES: u64 = 1 << 20;
@@ -43,8 +43,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(shared: &'a Shared<'a>) -> Self {
-        let most = (256 / shared.options.threads.max(1)).max(8);
-        Self { shared, handles: Handles::new(shared.root, shared.dirs, most) }
+        Self { shared, handles: Handles::new(shared.root, shared.dirs, open_max(shared.options.threads)) }
     }
 
     /// A blob, or why there is none, for all its uses.

@@ -23,7 +23,7 @@ use crate::repository::tree_reader::{Reading, TreeReader};
 use crate::repository::{Id, Repository};
 use crate::restore::plan::{Dirs, Place, ROOT};
 use crate::restore::run::{Run, Trouble, lock, spread};
-use crate::restore::target::{self, Handles};
+use crate::restore::target::{self, Handles, open_max};
 
 /// Directories that are compared at once.
 const CHUNK_DIRS: usize = 256;
@@ -95,7 +95,7 @@ impl Comparing<'_> {
                 chunk.iter().filter_map(|dir| dirs.dir(*dir)).map(|dir| dir.subtree).collect();
             trees.fetch(&|| self.run.is_over(), &subtrees)?;
             let state = || {
-                let handles = Handles::new(root, &dirs, (256 / self.threads.max(1)).max(8));
+                let handles = Handles::new(root, &dirs, open_max(self.threads));
                 Walker {
                     comparing: self,
                     trees: &trees,
