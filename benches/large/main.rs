@@ -66,7 +66,7 @@ fn main() -> Outcome<()> {
     );
     let name = if blobs < HUGE_BLOBS { "large" } else { "huge" };
     let run = |tool: &Tool, turn| run(work.path(), &base, tool, turn, snapshots, name);
-    let rows = turns::take(settings.turns, &tools, run, || clear(work.path()))?;
+    let rows = turns::take(settings.turns, &tools, || Ok(()), run, || clear(work.path()))?;
     table::print(&rows, &tools);
     judge::print(&rows, name, Way::Folder, &[]);
     let csv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("large.csv");

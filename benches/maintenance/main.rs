@@ -69,8 +69,13 @@ fn main() -> Outcome<()> {
         let (store, snapshots) = (settings.store, history::SNAPSHOTS);
         println!("\n{corpus} · {store} store · {snapshots} snapshots, {:.0} MiB stored", mib(bytes));
         let bench = Bench { settings: &settings, work: work.path(), base: &base, restic, corpus: name };
-        let mut measured =
-            turns::take(settings.turns, &tools, |tool, turn| bench.turn(tool, turn), || bench.clear())?;
+        let mut measured = turns::take(
+            settings.turns,
+            &tools,
+            || Ok(()),
+            |tool, turn| bench.turn(tool, turn),
+            || bench.clear(),
+        )?;
         table::print(&measured, &tools);
         judge::print(&measured, name, Way::of(&settings), &[]);
         compare(&measured)?;

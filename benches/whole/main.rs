@@ -58,14 +58,13 @@ fn main() -> Outcome<()> {
         println!("\n{corpus} · {} store", settings.store);
         corpus.read_once()?;
         let bench = Bench { settings: &settings, work: &work, corpus: &corpus, maker, steps: &steps };
-        let (mut floors, mut last) = (Rounds::default(), None);
-        let turn = |tool: &Tool, turn: usize| {
-            if settings.store == StoreKind::Local && last.replace(turn) != Some(turn) {
-                floors.measure(&corpus, &work.path("store"), &work.path("target"))?;
-            }
-            bench.turn(tool, turn)
+        let mut floors = Rounds::default();
+        let begin = || match settings.store {
+            StoreKind::Local => floors.measure(&corpus, &work.path("store"), &work.path("target")),
+            StoreKind::S3 => Ok(()),
         };
-        let mut measured = turns::take(settings.turns, &tools, turn, || work.clear())?;
+        let mut measured =
+            turns::take(settings.turns, &tools, begin, |tool, turn| bench.turn(tool, turn), || work.clear())?;
         table::print(&measured, &tools);
         judge::print(&measured, name, Way::of(&settings), &floors.floors());
         rows.append(&mut measured);

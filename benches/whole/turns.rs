@@ -19,15 +19,18 @@ pub(super) struct Row {
     pub(super) line_bytes: u64,
 }
 
-/// What all turns gave. `run` is a turn of a tool, `clear` removes what it left; one that fails once is left out.
+/// What all turns gave. `begin` comes before each, `run` is a turn of a tool, `clear` removes what it left; a tool that
+/// fails once is left out.
 pub(super) fn take(
     turns: usize,
     tools: &[Tool],
+    mut begin: impl FnMut() -> Outcome<()>,
     mut run: impl FnMut(&Tool, usize) -> Outcome<Vec<Row>>,
     clear: impl Fn() -> Outcome<()>,
 ) -> Outcome<Vec<Row>> {
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for turn in 0..turns {
+        begin()?;
         let (later, sooner) = tools.split_at(turn % tools.len().max(1));
         for tool in sooner.iter().chain(later) {
             if failed.contains(&tool.name) {
