@@ -31,6 +31,10 @@ pub(super) trait Work {
     fn begin(&mut self) {}
     /// Data has arrived; `first` is the first blob of it.
     fn unit(&mut self, _first: &Use) {}
+    /// Whether who hands over a blob would wait for another worker.
+    fn is_busy(&self, _uses: &[Use]) -> bool {
+        false
+    }
     /// A blob, or why there is none, for all its uses.
     fn blob(&mut self, uses: &[Use], plain: Result<&[u8], &Trouble>);
 }
@@ -89,7 +93,7 @@ impl Flow<'_> {
         loop {
             let arrived = units.recv_timeout(PATIENCE).or_else(|_| {
                 // Whoever fetches may wait for what is held here.
-                opening.finish(&mut |uses, plain| work.blob(uses, plain));
+                opening.finish(&mut work);
                 units.recv()
             });
             let Ok(unit) = arrived else { return };
@@ -100,7 +104,7 @@ impl Flow<'_> {
             if let Some(first) = uses.get(unit.uses.start) {
                 work.unit(first);
             }
-            opening.open(unit, &mut |uses, plain| work.blob(uses, plain));
+            opening.open(unit, &mut work);
         }
     }
 }
@@ -123,4 +127,79 @@ pub(super) fn next<'i, T>(run: &Run<'_>, items: &'i [T], taken: &AtomicUsize) ->
         return None;
     }
     items.get(taken.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::atomic::AtomicBool;
+    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
+
+    use super::super::run::{RESTORE, lock};
+    use super::super::stream::{Means, reading};
+    use super::*;
+    use crate::backend::FileType;
+    use crate::backend::memory::MemoryBackend;
+    use crate::random::{Random, SystemRandom};
+    use crate::report::SilentMonitor;
+    use crate::repository::blob::{BlobType, Extent};
+    use crate::repository::index::{IndexBuilder, IndexPack};
+    use crate::repository::pack::PackedBlob;
+    use crate::repository::{Id, testing};
+
+    /// Others are in the way of each of `turns` questions but the last.
+    struct Crowded<'a> {
+        turns: usize,
+        asked: &'a AtomicUsize,
+        done: &'a Mutex<Vec<(u64, Id)>>,
+    }
+
+    impl Work for Crowded<'_> {
+        fn is_busy(&self, _uses: &[Use]) -> bool {
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            !asked.is_multiple_of(self.turns)
+        }
+
+        fn blob(&mut self, uses: &[Use], plain: Result<&[u8], &Trouble>) {
+            let done = uses.iter().map(|blob| (blob.position, Id::of(plain.unwrap())));
+            lock(self.done).extend(done);
+        }
+    }
+
+    #[test]
+    fn what_waits_for_another_worker_is_handed_over_once_all_the_same() {
+        let repository = testing::create(Arc::new(MemoryBackend::new()));
+        let (mut noise, mut stored, mut blobs) = (vec![0; 1 << 20], Vec::new(), Vec::new());
+        SystemRandom.fill(&mut noise).unwrap();
+        for number in 0..60 {
+            let plain = noise.get(number..noise.len() >> (number % 4)).unwrap();
+            let (offset, sealed) = (stored.len(), repository.cipher().seal(plain, &SystemRandom).unwrap());
+            stored.extend_from_slice(&sealed);
+            let extent = Extent { offset: offset as u32, length: sealed.len() as u32, plain_length: None };
+            blobs.push(PackedBlob { id: Id::of(plain), kind: BlobType::Data, extent });
+        }
+        let pack = Id::of(&stored);
+        repository.backend().write(FileType::Pack, &pack.hex(), &Bytes::from(stored)).unwrap();
+        let expected: Vec<(u64, Id)> = (0..).zip(&blobs).map(|(place, blob)| (place, blob.id)).collect();
+        let mut builder = IndexBuilder::default();
+        builder.add(&[IndexPack { id: pack, blobs }]);
+        let index = builder.finish();
+        let uses: Vec<Use> =
+            expected.iter().map(|(place, id)| Use::find(&index, id, *place).unwrap()).collect();
+        let (monitor, stop) = (SilentMonitor::default(), AtomicBool::new(false));
+        let options = reading(Means { threads: 2, connections: 2, memory_bytes: 1 << 30 });
+        for turns in [1, 2, 5, usize::MAX] {
+            let run = Run::new(&monitor, &stop, &RESTORE);
+            let flow = Flow { run: &run, repository: &repository, index: &index, options: &options };
+            let (asked, done) = (AtomicUsize::new(0), Mutex::default());
+            flow.run(&uses, || Crowded { turns, asked: &asked, done: &done });
+            run.check().unwrap();
+            let mut done = done.into_inner().unwrap();
+            done.sort_unstable();
+            assert_eq!(done, expected, "{turns}");
+            assert!(asked.into_inner() > 0);
+        }
+    }
 }

@@ -331,6 +331,10 @@ impl Work for Filling<'_> {
         }
     }
 
+    fn is_busy(&self, uses: &[Use]) -> bool {
+        matches!(uses, [blob] if self.shared.files.is_written(blob.entry))
+    }
+
     fn blob(&mut self, uses: &[Use], plain: std::result::Result<&[u8], &Trouble>) {
         self.writer.blob(uses, plain);
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::fetch::{Share, Unit};
+use super::flow::Work;
 use super::plan::Use;
 use super::run::{Run, Trouble};
 use crate::backend::FileType;
@@ -19,8 +20,8 @@ use crate::repository::hash_pool::{HashPool, Message};
 use crate::repository::index::Index;
 use crate::repository::{Id, Repository, as_damage, damaged_blob, missing_blob};
 
-/// Who is handed a blob with all its uses, or why there is none.
-type Write<'w> = &'w mut dyn FnMut(&[Use], std::result::Result<&[u8], &Trouble>);
+/// What may wait for another worker, in bytes.
+const LATE_BYTES_MAX: usize = 4 << 20;
 
 /// A worker's contexts, and what it opened and did not hash yet.
 pub(super) struct Opening<'a> {
@@ -31,6 +32,9 @@ pub(super) struct Opening<'a> {
     opener: InPlace,
     alone: Opener,
     pool: HashPool<Opened>,
+    /// What was hashed when another worker was in its way, and its bytes.
+    late: Vec<(Opened, Id)>,
+    late_bytes: usize,
 }
 
 /// A blob that opens.
@@ -76,11 +80,12 @@ impl<'a> Opening<'a> {
         uses: &'a [Use],
     ) -> Result<Self> {
         let (opener, alone) = (InPlace::new(repository.cipher().clone())?, repository.opener()?);
-        Ok(Self { run, repository, index, uses, opener, alone, pool: HashPool::default() })
+        let (pool, late) = (HashPool::default(), Vec::new());
+        Ok(Self { run, repository, index, uses, opener, alone, pool, late, late_bytes: 0 })
     }
 
-    /// Takes in every blob of a unit, and hands those that are done to `write`.
-    pub(super) fn open(&mut self, mut unit: Unit, write: Write<'_>) {
+    /// Takes in every blob of a unit, and hands those that are done to `work`.
+    pub(super) fn open(&mut self, mut unit: Unit, work: &mut impl Work) {
         let mut next = unit.uses.start;
         while next < unit.uses.end && !self.run.is_over() {
             let rest = self.uses.get(next..unit.uses.end).unwrap_or_default();
@@ -89,17 +94,17 @@ impl<'a> Opening<'a> {
             next = uses.end;
             if let Some(plain) = self.open_one(&mut unit, blob) {
                 let done = self.pool.push(Opened { uses, plain });
-                self.write(done, write);
+                self.hand_over(done, work, LATE_BYTES_MAX);
             } else {
-                self.write_alone(&uses, write);
+                self.hand_over_alone(&uses, work);
             }
         }
     }
 
-    /// Hands what is left to `write`.
-    pub(super) fn finish(&mut self, write: Write<'_>) {
+    /// Hands what is left to `work`.
+    pub(super) fn finish(&mut self, work: &mut impl Work) {
         let done = self.pool.finish();
-        self.write(done, write);
+        self.hand_over(done, work, 0);
     }
 
     fn open_one(&mut self, unit: &mut Unit, blob: &Use) -> Option<Plain> {
@@ -111,26 +116,36 @@ impl<'a> Opening<'a> {
         })
     }
 
-    fn write(&mut self, done: Vec<(Opened, Id)>, write: Write<'_>) {
-        for (opened, id) in done {
+    /// Those that came late first. Where another worker is in the way of one, it waits, and the next is tried, until
+    /// `late_bytes_max` wait.
+    fn hand_over(&mut self, done: Vec<(Opened, Id)>, work: &mut impl Work, late_bytes_max: usize) {
+        self.late_bytes = 0;
+        let mut late = std::mem::take(&mut self.late);
+        late.extend(done);
+        for (opened, id) in late {
             if self.run.is_over() {
                 return;
             }
+            let bytes = opened.content().len();
             match self.uses.get(opened.uses.clone()) {
-                Some(uses) if uses.first().is_some_and(|blob| blob.id(self.index) == id) => {
-                    write(uses, Ok(opened.content()));
+                Some(uses) if self.late_bytes + bytes <= late_bytes_max && work.is_busy(uses) => {
+                    self.late_bytes += bytes;
+                    self.late.push((opened, id));
                 }
-                _ => self.write_alone(&opened.uses, write),
+                Some(uses) if uses.first().is_some_and(|blob| blob.id(self.index) == id) => {
+                    work.blob(uses, Ok(opened.content()));
+                }
+                _ => self.hand_over_alone(&opened.uses, work),
             }
         }
     }
 
-    /// Hands a blob that is read on its own to `write`.
-    fn write_alone(&mut self, uses: &Range<usize>, write: Write<'_>) {
+    /// Hands over a blob that is read on its own.
+    fn hand_over_alone(&mut self, uses: &Range<usize>, work: &mut impl Work) {
         let Some(uses @ [blob, ..]) = self.uses.get(uses.clone()) else { return };
         match self.read_alone(blob) {
-            Ok(plain) => write(uses, Ok(&plain)),
-            Err(trouble) => write(uses, Err(&trouble)),
+            Ok(plain) => work.blob(uses, Ok(&plain)),
+            Err(trouble) => work.blob(uses, Err(&trouble)),
         }
     }
 

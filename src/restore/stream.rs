@@ -111,7 +111,7 @@ pub fn stream(
 }
 
 /// A restore that goes nowhere.
-fn reading(means: Means) -> RestoreOptions {
+pub(super) fn reading(means: Means) -> RestoreOptions {
     RestoreOptions {
         target: PathBuf::new(),
         subfolder: None,

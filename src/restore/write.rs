@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::RestoreOptions;
-use super::files::OpenFiles;
+use super::files::{OpenFile, OpenFiles};
 use super::holes::{HOLE_BYTES, data_runs};
 use super::metadata::{Setter, Subject};
 use super::plan::{Batch, Dirs, Entry, HardLinks, Place, Use, What};
@@ -111,7 +111,8 @@ impl<'a> Writer<'a> {
     /// A blob of a file that has others, or that stands there already.
     fn part(&mut self, blob: &Use, entry: &Entry, plain: &[u8]) -> Result<(), Trouble> {
         let shared = self.shared;
-        let file: Arc<OwnedFd> = shared.files.file(blob.entry, || self.open_part(entry))?;
+        let file: Arc<OpenFile> = shared.files.file(blob.entry, || self.open_part(entry))?;
+        let _writing = file.writing();
         let failed = |errno| Trouble::system("write", errno);
         if entry.place == Place::Usable || !shared.options.sparse {
             return write_at(&file, plain, blob.position).map_err(failed);
