@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::backend::FileType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::{Id, Repository};
+use crate::repository::{Id, Repository, in_parallel};
 
 /// What a repository holds, each list sorted.
 pub(super) struct Lists {
@@ -23,11 +23,13 @@ pub(super) struct Lists {
 pub(super) const LISTS: u64 = 3;
 
 impl Lists {
-    /// Snapshots before indexes before packs: what an entry needs was written before it.
+    /// All at once: under the exclusive lock they are of one moment, and whoever writes without a lock is seen as a
+    /// difference, whichever list shows it first.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
-        let snapshots = ids(&list(repository, FileType::Snapshot)?);
-        let indexes = list(repository, FileType::Index)?;
-        Ok(Self { snapshots, indexes, packs: list(repository, FileType::Pack)? })
+        let kinds = [FileType::Snapshot, FileType::Index, FileType::Pack];
+        let mut lists = in_parallel(&kinds, kinds.len(), |kind| list(repository, *kind))?.into_iter();
+        let mut next = || lists.next().unwrap_or_default();
+        Ok(Self { snapshots: ids(&next()), indexes: next(), packs: next() })
     }
 
     /// The listed size of a pack.

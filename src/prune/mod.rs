@@ -60,7 +60,7 @@ use crate::report::{Monitor, PruneSummary, RepositorySummary};
 use crate::repository::index::Index;
 use crate::repository::lock::Lock;
 use crate::repository::reach::Bits;
-use crate::repository::{Id, Repository, identities, in_parallel};
+use crate::repository::{Id, Repository, both, identities, in_parallel};
 
 mod commit;
 mod delete;
@@ -261,11 +261,13 @@ struct Found {
 
 fn find(context: &Context<'_>, lists: &Lists, snapshots: &[Id], options: &Options) -> Result<Found> {
     let repository = context.repository;
-    let (index, files) = IndexFiles::load(repository, lists.indexes.clone())?;
-    let kept = in_parallel(snapshots, repository.backend().connections(), |id| {
-        context.go_on()?;
-        repository.snapshot(id)
-    })?;
+    let kept = || {
+        in_parallel(snapshots, repository.backend().connections(), |id| {
+            context.go_on()?;
+            repository.snapshot(id)
+        })
+    };
+    let ((index, files), kept) = both(|| IndexFiles::load(repository, lists.indexes.clone()), kept)?;
     let roots: Vec<Id> = kept.iter().map(|snapshot| snapshot.tree).collect();
     let survey = identities::survey(kept.iter().map(|snapshot| (snapshot, None)));
     drop(kept);

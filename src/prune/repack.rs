@@ -4,11 +4,11 @@
 //! ```text
 //! pack ─ ranges of needed blobs ─ open, hash together ─ copy to an open pack, compare ─ full: upload ─ index
 //! ```
-//! A worker takes a pack at a time, reads it, fills a pack of its own and uploads that, so what is in memory
-//! is bounded by the number of workers; trees come first and data when they are done, as a worker must not
-//! hold an open pack of each. A blob that does not open is read again, alone, from every pack that
-//! the index names; when no copy is right, the run ends, and nothing was deleted. New packs are indexed while
-//! the run goes on: what an interrupted prune has uploaded is used by the next.
+//! A worker takes a pack at a time, or some where the store is far away, reads what is needed of them, fills a pack of its
+//! own and uploads that, so what is in memory is bounded by the number of workers; trees come first and data when they are
+//! done, as a worker must not hold an open pack of each. A blob that does not open is read again, alone, from every pack
+//! that the index names; when no copy is right, the run ends, and nothing was deleted. New packs are indexed while the run
+//! goes on: what an interrupted prune has uploaded is used by the next.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,14 +17,14 @@ use bytes::Bytes;
 
 use super::plan::Plan;
 use super::{Context, Options};
-use crate::backend::FileType;
+use crate::backend::{DISK_CONNECTIONS_MAX, FileType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::blob::{BlobType, InPlace, Opener, Plain, SealedLength, Sealer, shrink};
 use crate::repository::compression::Compression;
 use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{ByPack, IndexEntry, IndexPack};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
-use crate::repository::{Id, as_damage, damaged_blob, in_parallel_with, missing_blob};
+use crate::repository::{Id, as_damage, damaged_blob, in_parallel, in_parallel_with, missing_blob};
 
 /// Unneeded bytes that are read along rather than asking twice.
 const GAP_BYTES: u64 = 128 << 10;
@@ -71,6 +71,8 @@ struct Repack<'a> {
     options: &'a Options,
     /// Of a pack's buffer.
     buffer_bytes: usize,
+    /// Requests of a worker at once.
+    requests: usize,
     /// Packs that are being filled and that no worker holds.
     open: Mutex<Vec<Builder>>,
     /// Buffers of packs that were uploaded.
@@ -111,6 +113,7 @@ pub(super) fn repack(
         plan,
         options,
         buffer_bytes,
+        requests: requests(context.repository.backend().connections(), workers),
         open: Mutex::default(),
         spare: Mutex::default(),
         written: Mutex::new(Written { repacked: Repacked::default(), unindexed_blobs: 0, since }),
@@ -124,7 +127,8 @@ pub(super) fn repack(
     };
     let kinds = [(BlobType::Tree, &work.trees), (BlobType::Data, &work.data)];
     let done = kinds.iter().try_for_each(|(kind, packs)| {
-        in_parallel_with(packs, workers, state, |tools, pack| repack.one(*pack, *kind, tools))?;
+        let packs: Vec<&[u32]> = packs.chunks(repack.requests).collect();
+        in_parallel_with(&packs, workers, state, |tools, packs| repack.some(packs, *kind, tools))?;
         repack.upload_rest()
     });
     if done.is_err() && context.lock.check().is_ok() {
@@ -194,38 +198,63 @@ fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, each: u64) -> Result<usi
     Ok(wanted.clamp(1, (left / each) as usize))
 }
 
+/// Requests of a worker at once. Who reads from a disk waits for the processor.
+fn requests(connections: usize, workers: usize) -> usize {
+    if connections <= DISK_CONNECTIONS_MAX { 1 } else { (connections / workers).max(1) }
+}
+
 impl Repack<'_> {
-    fn one(&self, pack: u32, kind: BlobType, tools: &mut Tools) -> Result<()> {
-        let id = self.by_pack.index().pack(pack).unwrap_or_default();
-        let entries: Vec<IndexEntry> = self
-            .by_pack
-            .entries(pack)
-            .into_iter()
-            .filter(|(ordinal, entry)| entry.kind == kind && self.plan.kept.is_set(*ordinal))
+    fn some(&self, packs: &[u32], kind: BlobType, tools: &mut Tools) -> Result<()> {
+        let needed =
+            |(ordinal, entry): &(usize, IndexEntry)| entry.kind == kind && self.plan.kept.is_set(*ordinal);
+        let entries: Vec<IndexEntry> = packs
+            .iter()
+            .flat_map(|pack| self.by_pack.entries(*pack))
+            .filter(needed)
             .map(|(_, entry)| entry)
             .collect();
-        for range in ranges(&entries) {
+        let ranges = ranges(&entries);
+        for ranges in at_once(&ranges, self.requests) {
             self.context.go_on()?;
-            let entries = entries.get(range.entries.clone()).unwrap_or_default();
-            let length = (range.end - range.start) as usize;
-            let read =
-                self.context.repository.backend().read_range(FileType::Pack, &id.hex(), range.start, length);
-            let bytes = read.map_err(Error::from).map_err(as_damage);
-            let sealed = |entry: &IndexEntry| {
-                let from = (u64::from(entry.extent.offset) - range.start) as usize;
-                let bytes = bytes.as_ref().map_err(Clone::clone)?;
-                let sealed = bytes.get(from..from + entry.extent.length as usize);
-                sealed.ok_or_else(|| missing_blob(entry.kind, &entry.id))
-            };
-            for group in groups(entries) {
-                let blobs: Vec<_> = group.iter().map(|entry| (entry, sealed(entry))).collect();
-                let proven = self.prove(kind, &blobs, tools);
-                for ((entry, sealed), is_proven) in blobs.into_iter().zip(proven) {
-                    self.copy(entry, sealed, is_proven, tools)?;
-                }
+            let read = in_parallel(ranges, self.requests, |range| Ok(self.read(range, kind)))?;
+            for (range, bytes) in ranges.iter().zip(read) {
+                let entries = entries.get(range.entries.clone()).unwrap_or_default();
+                self.copy_range(range, &bytes, entries, tools)?;
             }
         }
-        self.context.monitor.progress().files_done.add(1);
+        self.context.monitor.progress().files_done.add(packs.len() as u64);
+        Ok(())
+    }
+
+    fn read(&self, range: &Range, kind: BlobType) -> Result<Bytes> {
+        let pack = self.by_pack.index().pack(range.pack).unwrap_or_default();
+        let length = (range.end - range.start) as usize;
+        let read = self.context.repository.read_pack_range(kind, &pack, range.start, length);
+        read.map_err(Error::from).map_err(as_damage)
+    }
+
+    /// All blobs of a range, which are `entries`.
+    fn copy_range(
+        &self,
+        range: &Range,
+        bytes: &Result<Bytes>,
+        entries: &[IndexEntry],
+        tools: &mut Tools,
+    ) -> Result<()> {
+        let sealed = |entry: &IndexEntry| {
+            let from = (u64::from(entry.extent.offset) - range.start) as usize;
+            let bytes = bytes.as_ref().map_err(Clone::clone)?;
+            let sealed = bytes.get(from..from + entry.extent.length as usize);
+            sealed.ok_or_else(|| missing_blob(entry.kind, &entry.id))
+        };
+        for group in groups(entries) {
+            let Some(kind) = group.first().map(|entry| entry.kind) else { continue };
+            let blobs: Vec<_> = group.iter().map(|entry| (entry, sealed(entry))).collect();
+            let proven = self.prove(kind, &blobs, tools);
+            for ((entry, sealed), is_proven) in blobs.into_iter().zip(proven) {
+                self.copy(entry, sealed, is_proven, tools)?;
+            }
+        }
         Ok(())
     }
 
@@ -426,39 +455,59 @@ impl Written {
 
 /// Entries that are hashed together.
 fn groups(entries: &[IndexEntry]) -> impl Iterator<Item = &[IndexEntry]> {
-    let mut rest = entries;
+    portions(entries, usize::MAX, TOGETHER_BYTES as u64, |entry| entry.extent.plain_bytes())
+}
+
+/// Neighbours: no more than `most`, of no more than so many bytes; one that is longer is alone.
+fn portions<T>(
+    items: &[T],
+    most: usize,
+    bytes_max: u64,
+    bytes: impl Fn(&T) -> u64,
+) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
     std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |entry: &&IndexEntry| {
-            bytes += entry.extent.plain_bytes();
-            bytes <= TOGETHER_BYTES as u64
+        let mut sum = 0;
+        let fits = |item: &&T| {
+            sum += bytes(item);
+            sum <= bytes_max
         };
-        let count = rest.iter().take_while(fits).count().max(1);
-        let (group, after) = rest.split_at_checked(count)?;
+        let count = rest.iter().take(most).take_while(fits).count().max(1);
+        let (portion, after) = rest.split_at_checked(count)?;
         rest = after;
-        Some(group)
+        Some(portion)
     })
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Range {
+    pack: u32,
     start: u64,
     end: u64,
     entries: std::ops::Range<usize>,
 }
 
-/// Cuts the entries of a pack, sorted by offset, into requests.
+/// Ranges that are read together.
+fn at_once(ranges: &[Range], most: usize) -> impl Iterator<Item = &[Range]> {
+    portions(ranges, most, RANGE_BYTES, |range| range.end - range.start)
+}
+
+/// Cuts entries, sorted by pack and offset, into requests.
 fn ranges(entries: &[IndexEntry]) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     for (place, entry) in entries.iter().enumerate() {
         let start = u64::from(entry.extent.offset);
         let end = start + u64::from(entry.extent.length);
         match ranges.last_mut() {
-            Some(last) if start <= last.end + GAP_BYTES && end.max(last.end) - last.start <= RANGE_BYTES => {
+            Some(last)
+                if last.pack == entry.pack
+                    && start <= last.end + GAP_BYTES
+                    && end.max(last.end) - last.start <= RANGE_BYTES =>
+            {
                 last.end = last.end.max(end);
                 last.entries.end = place + 1;
             }
-            _ => ranges.push(Range { start, end, entries: place..place + 1 }),
+            _ => ranges.push(Range { pack: entry.pack, start, end, entries: place..place + 1 }),
         }
     }
     ranges
@@ -499,5 +548,14 @@ mod tests {
         assert!(ranges(&[]).is_empty());
         let all = ranges(&entries);
         assert_eq!(all.first().map(|range| (range.start, range.end)), Some((10, 100 + 2 * GAP_BYTES + half)));
+        let other = IndexEntry { pack: 1, ..entry(120, 100) };
+        assert_eq!(super::ranges(&[entry(10, 100), other]).len(), 2, "a request is of one pack");
+        let sets = |most| at_once(&all, most).map(<[_]>::len).collect::<Vec<_>>();
+        assert_eq!((sets(1), sets(4)), (vec![1, 1, 1], vec![1, 1, 1]));
+        let apart: Vec<_> = (0..5).map(|n| entry(n << 24, RANGE_BYTES / 3)).collect();
+        let apart = super::ranges(&apart);
+        assert_eq!(apart.len(), 5);
+        assert_eq!(at_once(&apart, 8).map(<[_]>::len).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(at_once(&apart, 2).map(<[_]>::len).collect::<Vec<_>>(), [2, 2, 1]);
     }
 }

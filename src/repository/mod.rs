@@ -301,6 +301,20 @@ impl Repository {
         }
     }
 
+    /// A part of a pack, of which the blobs of `kind` are wanted.
+    pub fn read_pack_range(
+        &self,
+        kind: BlobType,
+        id: &Id,
+        offset: u64,
+        length: usize,
+    ) -> BackendResult<Bytes> {
+        match kind {
+            BlobType::Tree => self.read_tree_range(id, offset, length),
+            BlobType::Data => self.backend.read_range(FileType::Pack, &id.hex(), offset, length),
+        }
+    }
+
     /// The index of all index files. List snapshots first: what a snapshot needs was indexed before it. One
     /// that cannot fit the memory budget is an error before it is loaded.
     pub fn load_index(&self) -> Result<Index> {
@@ -338,11 +352,7 @@ impl Repository {
     ) -> Result<Vec<u8>> {
         let Location { pack, extent } = location;
         let (offset, length) = (u64::from(extent.offset), extent.length as usize);
-        let read = match kind {
-            BlobType::Tree => self.read_tree_range(pack, offset, length),
-            BlobType::Data => self.backend.read_range(FileType::Pack, &pack.hex(), offset, length),
-        };
-        let sealed = match read {
+        let sealed = match self.read_pack_range(kind, pack, offset, length) {
             Err(error) if error.kind == BackendErrorKind::NotFound => {
                 return Err(missing_file(FileType::Pack, pack));
             }
@@ -415,6 +425,22 @@ pub fn as_damage(error: Error) -> Error {
     }
 }
 
+/// Does both side by side; when both fail, the first failure counts.
+pub fn both<A: Send, B>(
+    one: impl FnOnce() -> Result<A> + Send,
+    other: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        Ok((one.join().unwrap_or_else(thread_died)?, other?))
+    })
+}
+
+fn thread_died<T>(_: Box<dyn std::any::Any + Send>) -> Result<T> {
+    Err(Error::new(ErrorKind::Other, "a thread died"))
+}
+
 /// Calls `work` for every item on up to `workers` threads; results keep the items' order. The first
 /// failure ends it.
 pub fn in_parallel<T: Sync, R: Send>(
@@ -455,7 +481,7 @@ pub fn in_parallel_with<T: Sync, S, R: Send>(
         let threads: Vec<_> = (1..workers.min(items.len())).map(|_| scope.spawn(run)).collect();
         let mut outcome = run();
         for thread in threads {
-            let done = thread.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Other, "a thread died")));
+            let done = thread.join().unwrap_or_else(thread_died);
             match (&mut outcome, done) {
                 (Ok(all), Ok(done)) => all.extend(done),
                 (Ok(_), Err(error)) => outcome = Err(error),

@@ -130,7 +130,14 @@ impl<'a> TreeReader<'a> {
             let (offset, length) = (u64::from(location.extent.offset), u64::from(location.extent.length));
             let end_of_pack = self.ends.get(pack).copied().unwrap_or(offset + length);
             let (start, end) = window(offset, offset + length, windows.next_bytes, end_of_pack);
-            match self.repository.read_tree_range(pack, start, (end - start) as usize) {
+            // A pack that is read whole is kept in the cache, for whoever reads its trees again.
+            let is_kept = self.repository.cache().is_some() && (start, end) == (0, end_of_pack);
+            let read = if is_kept {
+                self.repository.read_tree_pack(pack)
+            } else {
+                self.repository.read_tree_range(pack, start, (end - start) as usize)
+            };
+            match read {
                 Ok(bytes) => windows.read.push((start, bytes)),
                 Err(error) => {
                     tracing::debug!("cannot read trees at once: {error}");
