@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use support::listing::{self, assert_same};
 use support::mover::{self, Mover};
 use support::restic::{REFEREES, Restic};
@@ -20,9 +21,11 @@ use tempfile::TempDir;
 use volmover::backend::FileType;
 use volmover::backend::record::{Record, Request};
 use volmover::ops;
+use volmover::ops::stats::StatsOptions;
 use volmover::repository::Repository;
 use volmover::repository::cache::CachePlace;
 use volmover::repository::lock::LockMode;
+use volmover::restore::select::Filter;
 
 /// A repository, a source and a cache.
 struct World {
@@ -123,6 +126,28 @@ fn a_warm_run_reads_nothing_but_its_cache() {
     let figures = mover.repository.cache().unwrap().figures();
     assert!(figures.hits >= 3 && figures.bytes > Some(0), "{figures:?}");
     world.assert_saved("warm");
+}
+
+#[test]
+fn packs_of_trees_that_are_read_whole_are_read_once() {
+    let world = World::new();
+    world.backup();
+    fs::remove_dir_all(world.cache.path().join("volmover")).unwrap();
+    let options = StatsOptions {
+        selection: None,
+        subfolder: None,
+        filter: Filter::default(),
+        json: false,
+        zone: TimeZone::UTC,
+    };
+    let stats = |mover: &Mover| ops::stats::stats(&mover.session(), &options).unwrap();
+    let walk = || {
+        let (mover, record) = world.open();
+        let stats = stats(&mover);
+        (read(&record).into_iter().filter(|kind| *kind == FileType::Pack).count(), stats)
+    };
+    let plain = stats(&Mover::of(world.open().0.repository.uncached()));
+    assert_eq!((walk(), walk()), ((1, plain.clone()), (0, plain)));
 }
 
 #[test]
