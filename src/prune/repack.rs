@@ -24,7 +24,7 @@ use crate::repository::compression::Compression;
 use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{ByPack, IndexEntry, IndexPack};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
-use crate::repository::{Id, as_damage, damaged_blob, in_parallel, in_parallel_with, missing_blob};
+use crate::repository::{Id, as_damage, damaged_blob, in_parallel, in_parallel_with, missing_blob, portions};
 
 /// Unneeded bytes that are read along rather than asking twice.
 const GAP_BYTES: u64 = 128 << 10;
@@ -219,7 +219,7 @@ impl Repack<'_> {
             let read = in_parallel(ranges, self.requests, |range| Ok(self.read(range, kind)))?;
             for (range, bytes) in ranges.iter().zip(read) {
                 let entries = entries.get(range.entries.clone()).unwrap_or_default();
-                self.copy_range(range, &bytes, entries, tools)?;
+                self.copy_range(range, &bytes, kind, entries, tools)?;
             }
         }
         self.context.monitor.progress().files_done.add(packs.len() as u64);
@@ -233,11 +233,12 @@ impl Repack<'_> {
         read.map_err(Error::from).map_err(as_damage)
     }
 
-    /// All blobs of a range, which are `entries`.
+    /// All blobs of a range, which are `entries` of one kind.
     fn copy_range(
         &self,
         range: &Range,
         bytes: &Result<Bytes>,
+        kind: BlobType,
         entries: &[IndexEntry],
         tools: &mut Tools,
     ) -> Result<()> {
@@ -248,7 +249,6 @@ impl Repack<'_> {
             sealed.ok_or_else(|| missing_blob(entry.kind, &entry.id))
         };
         for group in groups(entries) {
-            let Some(kind) = group.first().map(|entry| entry.kind) else { continue };
             let blobs: Vec<_> = group.iter().map(|entry| (entry, sealed(entry))).collect();
             let proven = self.prove(kind, &blobs, tools);
             for ((entry, sealed), is_proven) in blobs.into_iter().zip(proven) {
@@ -456,27 +456,6 @@ impl Written {
 /// Entries that are hashed together.
 fn groups(entries: &[IndexEntry]) -> impl Iterator<Item = &[IndexEntry]> {
     portions(entries, usize::MAX, TOGETHER_BYTES as u64, |entry| entry.extent.plain_bytes())
-}
-
-/// Neighbours: no more than `most`, of no more than so many bytes; one that is longer is alone.
-fn portions<T>(
-    items: &[T],
-    most: usize,
-    bytes_max: u64,
-    bytes: impl Fn(&T) -> u64,
-) -> impl Iterator<Item = &[T]> {
-    let mut rest = items;
-    std::iter::from_fn(move || {
-        let mut sum = 0;
-        let fits = |item: &&T| {
-            sum += bytes(item);
-            sum <= bytes_max
-        };
-        let count = rest.iter().take(most).take_while(fits).count().max(1);
-        let (portion, after) = rest.split_at_checked(count)?;
-        rest = after;
-        Some(portion)
-    })
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -425,6 +425,27 @@ pub fn as_damage(error: Error) -> Error {
     }
 }
 
+/// Cuts items into neighbours: no more than `most`, of no more than so many bytes; one that is longer is alone.
+pub(crate) fn portions<T>(
+    items: &[T],
+    most: usize,
+    bytes_max: u64,
+    bytes: impl Fn(&T) -> u64,
+) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = |item: &&T| {
+            sum += bytes(item);
+            sum <= bytes_max
+        };
+        let count = rest.iter().take(most).take_while(fits).count().max(1);
+        let (portion, after) = rest.split_at_checked(count)?;
+        rest = after;
+        Some(portion)
+    })
+}
+
 /// Does both side by side; when both fail, the first failure counts.
 pub fn both<A: Send, B>(
     one: impl FnOnce() -> Result<A> + Send,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::blob::{BlobType, Opener};
 use super::index::{Index, Location};
 use super::tree::Tree;
-use super::{Id, Repository, as_damage, damaged_blob, in_parallel, missing_blob};
+use super::{Id, Repository, as_damage, damaged_blob, in_parallel, missing_blob, portions};
 use crate::error::Result;
 
 /// Asked before every request: whether the run is over, and no further one is wanted.
@@ -183,19 +183,7 @@ impl<'a> TreeReader<'a> {
     pub fn groups<'t, T>(&self, trees: &'t [T], id: impl Fn(&T) -> Id, threads: usize) -> Vec<&'t [T]> {
         let (trees_max, bytes_max) = TOGETHER;
         let trees_max = trees.len().div_ceil(threads.max(1)).min(trees_max);
-        let mut groups = Vec::new();
-        let mut rest = trees;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = rest.iter().take(trees_max).take_while(|tree| {
-                bytes += self.plain_bytes(&id(tree));
-                bytes <= bytes_max
-            });
-            let (group, others) = rest.split_at(fits.count().max(1));
-            groups.push(group);
-            rest = others;
-        }
-        groups
+        portions(trees, trees_max, bytes_max, |tree| self.plain_bytes(&id(tree))).collect()
     }
 
     /// Many trees, in the order of their ids. Those that lie in the windows are hashed together.

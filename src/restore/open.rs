@@ -32,9 +32,8 @@ pub(super) struct Opening<'a> {
     opener: InPlace,
     alone: Opener,
     pool: HashPool<Opened>,
-    /// What was hashed when another worker was in its way, and its bytes.
+    /// What was hashed when another worker was in its way.
     late: Vec<(Opened, Id)>,
-    late_bytes: usize,
 }
 
 /// A blob that opens.
@@ -81,7 +80,7 @@ impl<'a> Opening<'a> {
     ) -> Result<Self> {
         let (opener, alone) = (InPlace::new(repository.cipher().clone())?, repository.opener()?);
         let (pool, late) = (HashPool::default(), Vec::new());
-        Ok(Self { run, repository, index, uses, opener, alone, pool, late, late_bytes: 0 })
+        Ok(Self { run, repository, index, uses, opener, alone, pool, late })
     }
 
     /// Takes in every blob of a unit, and hands those that are done to `work`.
@@ -119,7 +118,7 @@ impl<'a> Opening<'a> {
     /// Those that came late first. Where another worker is in the way of one, it waits, and the next is tried, until
     /// `late_bytes_max` wait.
     fn hand_over(&mut self, done: Vec<(Opened, Id)>, work: &mut impl Work, late_bytes_max: usize) {
-        self.late_bytes = 0;
+        let mut late_bytes = 0;
         let mut late = std::mem::take(&mut self.late);
         late.extend(done);
         for (opened, id) in late {
@@ -128,8 +127,8 @@ impl<'a> Opening<'a> {
             }
             let bytes = opened.content().len();
             match self.uses.get(opened.uses.clone()) {
-                Some(uses) if self.late_bytes + bytes <= late_bytes_max && work.is_busy(uses) => {
-                    self.late_bytes += bytes;
+                Some(uses) if late_bytes + bytes <= late_bytes_max && work.is_busy(uses) => {
+                    late_bytes += bytes;
                     self.late.push((opened, id));
                 }
                 Some(uses) if uses.first().is_some_and(|blob| blob.id(self.index) == id) => {
