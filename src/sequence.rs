@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, FileType};
 use crate::backup::exclude::{ExcludeOptions, Excludes};
 use crate::backup::parent::Ignore;
 use crate::config::operation::{Operation, Personality};
@@ -202,9 +202,17 @@ impl Sequence<'_> {
         // A store that is slow or away, and many keys, take their time.
         self.monitor().begin(Reported::Other);
         self.monitor().phase("opening the repository");
-        let opened = self.open(backend, create);
+        let (opened, locks) = std::thread::scope(|scope| {
+            let locks = scope.spawn(|| backend.list(FileType::Lock));
+            (self.open(Arc::clone(&backend), create), locks.join())
+        });
         self.monitor().end();
-        Ok(self.keep(opened?))
+        let opened = opened?;
+        // A list that failed is asked for again by who needs it.
+        Ok(self.keep(match locks {
+            Ok(Ok(locks)) => opened.with_listed_locks(locks),
+            _ => opened,
+        }))
     }
 
     fn open(&mut self, backend: Arc<dyn Backend>, create: bool) -> Result<Repository> {

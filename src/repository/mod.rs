@@ -5,11 +5,11 @@
 //! `config` is named by the SHA-256 of its stored bytes, and that name is checked whenever one is read.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::backend::{Backend, BackendErrorKind, BackendResult, FileType};
+use crate::backend::{Backend, BackendErrorKind, BackendResult, FileType, Listed};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::Random;
@@ -72,6 +72,7 @@ pub struct Repository {
     random: Arc<dyn Random>,
     memory_bytes: u64,
     cache: Option<Arc<Cache>>,
+    listed_locks: Arc<Mutex<Option<Vec<Listed>>>>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -96,6 +97,13 @@ impl Repository {
         self
     }
 
+    /// The same, with the files under `locks/` as they were while it was opened: who takes the first lock need not
+    /// ask again what is there before.
+    #[must_use]
+    pub fn with_listed_locks(self, listed: Vec<Listed>) -> Self {
+        Self { listed_locks: Arc::new(Mutex::new(Some(listed))), ..self }
+    }
+
     /// The same without a cache: for whoever wants to know what is stored.
     #[must_use]
     pub fn uncached(&self) -> Self {
@@ -106,6 +114,11 @@ impl Repository {
     #[must_use]
     pub fn cache(&self) -> Option<&Arc<Cache>> {
         self.cache.as_ref()
+    }
+
+    /// What `with_listed_locks` was given, once.
+    fn take_listed_locks(&self) -> Option<Vec<Listed>> {
+        self.listed_locks.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Where it is stored.
@@ -458,7 +471,7 @@ pub fn both<A: Send, B>(
     })
 }
 
-fn thread_died<T>(_: Box<dyn std::any::Any + Send>) -> Result<T> {
+pub(crate) fn thread_died<T>(_: Box<dyn std::any::Any + Send>) -> Result<T> {
     Err(Error::new(ErrorKind::Other, "a thread died"))
 }
 

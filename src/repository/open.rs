@@ -120,6 +120,7 @@ fn assemble(backend: Arc<dyn Backend>, (cipher, config): Opened, access: &Access
         random: Arc::clone(&access.random),
         memory_bytes: u64::MAX,
         cache: None,
+        listed_locks: Arc::default(),
     }
 }
 

@@ -207,3 +207,27 @@ fn what_is_read_while_a_lock_settles_is_read_anew_when_it_is_withdrawn() {
     });
     assert_eq!((given, reads.load(Ordering::SeqCst)), (2, 2));
 }
+
+/// What was listed while the repository was opened spares the first list, and decides nothing.
+#[test]
+fn a_list_from_the_opening_is_used_once_and_decides_nothing() {
+    let mut world = World::new();
+    let opened = Arc::clone(&world.mover.repository);
+    let counting = Rule::on(&[Request::List]).kind(FileType::Lock).forever().delay(Duration::ZERO);
+    world.fault.add(counting);
+    let mut acquire_after = |listed| {
+        world.mover.repository = Arc::new((*opened).clone().with_listed_locks(listed));
+        let before = world.fault.hits();
+        let taken = acquire(&world.mover, LockMode::Exclusive).and_then(Lock::release);
+        (taken.map_err(|error| error.kind), world.fault.hits() - before)
+    };
+    assert_eq!(acquire_after(Vec::new()), (Ok(()), 1));
+    let other = Mover::open_backend(Arc::clone(&world.memory) as _).unwrap();
+    let name = foreign(&other, |_| ());
+    let listed = world.memory.list(FileType::Lock).unwrap();
+    assert_eq!(acquire_after(Vec::new()), (Err(ErrorKind::Locked), 1), "written since");
+    world.memory.delete(FileType::Lock, &name).unwrap();
+    assert_eq!(acquire_after(listed), (Ok(()), 1), "gone since");
+    acquire(&world.mover, LockMode::Exclusive).and_then(Lock::release).unwrap();
+    assert_eq!(world.fault.hits(), 5, "the next lock lists twice");
+}

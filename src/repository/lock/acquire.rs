@@ -110,7 +110,8 @@ impl Taking<'_> {
     /// for the store, an old lock is not in the way: with our own written, the second list tells.
     fn look(&mut self, own: Option<&str>) -> Result<Found> {
         let repository = self.hold.repository();
-        let mut listed = repository.backend().list(FileType::Lock)?;
+        let listed_before = if own.is_none() { repository.take_listed_locks() } else { None };
+        let mut listed = listed_before.map_or_else(|| repository.backend().list(FileType::Lock), Ok)?;
         if let Some(own) = own {
             let Some(shown) = listed.iter().find(|file| file.name == own) else { return Ok(Found::Unlisted) };
             self.store = StoreTime::of(shown, repository.clock());

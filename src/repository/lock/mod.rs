@@ -9,10 +9,12 @@
 //! B: list ─ write B ─ wait 200 ms ─ list again ─ A is there and conflicts: delete B, …
 //! ```
 //!
-//! Whoever writes second sees the first in its second list, so at most one goes on; both may withdraw. The wait
-//! is for stores that show late what was written; the file systems of one machine never do, and there nobody
-//! waits. What is read while the lock settles is true only if the second list lets us go on, and if nobody had
-//! taken and given back a lock between the two lists: the reader looks whether what it read still stands.
+//! Whoever writes second sees the first in its second list, so at most one goes on; both may withdraw. The first
+//! list decides nothing, it spares others a lock that would be withdrawn: it may be as old as the opening of the
+//! repository. The wait is for stores that show late what was written; the file systems of one machine never do,
+//! and there nobody waits. What is read while the lock settles is true only if the second list lets us go on, and
+//! if nobody had taken and given back a lock between the two lists: the reader looks whether what it read still
+//! stands.
 //! A lock is refreshed every 5 minutes by a thread of its own (a new file, then the old one goes), and is
 //! lost after 22.5 minutes without a refresh, or when its file is gone: then nothing may be deleted or
 //! committed any more, and `Lock::check` says so. An exclusive lock's file is looked at every 30 seconds
