@@ -15,6 +15,8 @@ use super::pack::PackedBlob;
 
 /// By an id's first byte.
 const BUCKETS: usize = 256;
+/// A thread that sorts has so many entries at least.
+const THREAD_ENTRIES_MIN: usize = 50_000;
 /// What a bucket has room for beyond its share of what is expected: few have so much more of a million.
 const SPARE_SHARE: usize = 32;
 
@@ -328,18 +330,25 @@ impl IndexBuilder {
 
     /// Sorts, drops what is listed twice, and gives spare memory back.
     #[must_use]
-    pub fn finish(mut self) -> Index {
+    pub fn finish(self) -> Index {
+        self.finish_with(1)
+    }
+
+    /// The same, by up to so many threads, if it is worth one.
+    #[must_use]
+    pub fn finish_with(mut self, threads: usize) -> Index {
         let numbers = self.join_packs();
-        let mut start = 0;
-        for bucket in &mut self.index.buckets {
-            if let Some(numbers) = &numbers {
-                for entry in bucket.iter_mut() {
-                    entry.pack = numbers.get(entry.pack as usize).copied().unwrap_or(entry.pack);
-                }
+        let threads = threads.min(self.index.len() / THREAD_ENTRIES_MIN).max(1);
+        std::thread::scope(|scope| {
+            let mut parts = self.index.buckets.chunks_mut(BUCKETS.div_ceil(threads));
+            let own = parts.next().unwrap_or_default();
+            for others in parts {
+                scope.spawn(|| sort(others, numbers.as_deref()));
             }
-            bucket.sort_unstable();
-            bucket.dedup();
-            bucket.shrink_to_fit();
+            sort(own, numbers.as_deref());
+        });
+        let mut start = 0;
+        for bucket in &self.index.buckets {
             self.index.starts.push(start);
             start += bucket.len();
         }
@@ -360,6 +369,20 @@ impl IndexBuilder {
         let twice = packs.len() < self.index.packs.len();
         self.index.packs = packs;
         twice.then_some(numbers)
+    }
+}
+
+/// Sorts buckets whose packs have new numbers.
+fn sort(buckets: &mut [Vec<Entry>], numbers: Option<&[u32]>) {
+    for bucket in buckets {
+        if let Some(numbers) = numbers {
+            for entry in bucket.iter_mut() {
+                entry.pack = numbers.get(entry.pack as usize).copied().unwrap_or(entry.pack);
+            }
+        }
+        bucket.sort_unstable();
+        bucket.dedup();
+        bucket.shrink_to_fit();
     }
 }
 
@@ -518,6 +541,24 @@ mod tests {
         builder.expect((ENTRY_BYTES as u64) << 18);
         let index = builder.finish();
         assert!(index.len() == 100 && index.memory_bytes() < 101 * 50, "{}", index.memory_bytes());
+    }
+
+    #[test]
+    fn many_threads_make_the_same_index_as_one() {
+        let count = 3 * THREAD_ENTRIES_MIN as u32;
+        let pack = |number: u8, blobs: std::ops::Range<u32>| IndexPack {
+            id: Id::of(&[number]),
+            blobs: blobs.map(|n| blob(n, BlobType::Data)).collect(),
+        };
+        let packs = [pack(0, 0..count), pack(1, 0..9), pack(0, 5..count), pack(1, 0..5)];
+        let index = |threads| {
+            let mut builder = IndexBuilder::default();
+            packs.iter().for_each(|pack| builder.add(std::slice::from_ref(pack)));
+            builder.finish_with(threads)
+        };
+        let (one, many) = (index(1), index(7));
+        assert_eq!((many.len(), many.pack_count()), (count as usize + 9, 2));
+        assert!(one.iter().eq(many.iter()) && one.starts == many.starts && one.packs == many.packs);
     }
 
     #[test]

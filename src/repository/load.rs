@@ -57,8 +57,9 @@ pub(super) fn index(
     }
     let in_flight = memory_bytes.saturating_sub(estimate) / largest_bytes.saturating_mul(FLIGHT_FACTOR);
     let workers = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
-    in_parallel(left, repository.backend().connections().min(workers), load)?;
-    let index = builder.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+    let workers = repository.backend().connections().min(workers);
+    in_parallel(left, workers, load)?;
+    let index = builder.into_inner().unwrap_or_else(PoisonError::into_inner).finish_with(workers);
     if let Some(cache) = repository.cache() {
         let listed: Vec<Id> = files.iter().map(|(id, _)| *id).collect();
         cache.tidy(&listed, &index);
