@@ -35,7 +35,8 @@
 //! # Memory
 //! The index, which must fit the budget before it is loaded; beside it 4 bytes and 5 bits an entry, 4 bytes a
 //! blob with several copies and some 150 bytes a pack; then as many workers as the budget allows, each with a
-//! pack that it fills, a range that it reads, and the longest blob twice.
+//! pack that it fills, a range that it reads, and the longest blob twice; and where there is room, and the store is
+//! far away, up to four packs that are uploaded meanwhile.
 //!
 //! # Why not `rustic_core`'s
 //! `cargo bench --bench maintenance` on the Linux source, 50 snapshots, 5 kept, 691 MiB stored, medians of

@@ -6,14 +6,18 @@
 //! ```
 //! A worker takes a pack at a time, or some where the store is far away, reads what is needed of them, fills a pack of its
 //! own and uploads that, so what is in memory is bounded by the number of workers; trees come first and data when they are
-//! done, as a worker must not hold an open pack of each. A blob that does not open is read again, alone, from every pack
-//! that the index names; when no copy is right, the run ends, and nothing was deleted. New packs are indexed while the run
-//! goes on: what an interrupted prune has uploaded is used by the next.
+//! done, as a worker must not hold an open pack of each. Over a narrow line an upload takes as long as many reads: where
+//! the store is far away others upload, as long as one of them is free, and the worker reads on; the last packs close
+//! earlier, so that little is left to upload when all is read. A blob that does not open is read again, alone, from every
+//! pack that the index names; when no copy is right, the run ends, and nothing was deleted. New packs are indexed while the
+//! run goes on: what an interrupted prune has uploaded is used by the next.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::plan::Plan;
 use super::{Context, Options};
@@ -24,7 +28,9 @@ use crate::repository::compression::Compression;
 use crate::repository::crypto::SEAL_BYTES;
 use crate::repository::index::{ByPack, IndexEntry, IndexPack};
 use crate::repository::pack::{ENTRY_PACKED_BYTES, HEADER_BYTES_MAX, PackBuilder};
-use crate::repository::{Id, as_damage, damaged_blob, in_parallel, in_parallel_with, missing_blob, portions};
+use crate::repository::{
+    Id, as_damage, damaged_blob, in_parallel, in_parallel_with, missing_blob, portions, thread_died,
+};
 
 /// Unneeded bytes that are read along rather than asking twice.
 const GAP_BYTES: u64 = 128 << 10;
@@ -38,6 +44,12 @@ const TOGETHER_BYTES: usize = 4 << 20;
 const CONTEXT_BYTES: u64 = 4 << 20;
 /// What the program takes besides: code, stacks, the new index on its way.
 const BASE_BYTES: u64 = 24 << 20;
+/// Threads that only upload, to a store that is far away.
+const UPLOADERS_MAX: usize = 4;
+/// Near the end a pack closes at this share of what is left to copy, as others are filled beside it and a read brings
+/// more than what is needed, but not below this share of a pack's size.
+const LEFT_SHARE: u64 = 3;
+const LAST_PACKS_SHARE: u64 = 4;
 /// An index file is written when so many blobs wait for one, or after this long.
 const UNINDEXED_BLOBS_MAX: usize = 50_000;
 const UNINDEXED_FOR: Duration = Duration::from_mins(5);
@@ -45,12 +57,14 @@ const UNINDEXED_FOR: Duration = Duration::from_mins(5);
 type Builder = PackBuilder<Vec<u8>>;
 
 /// A worker's contexts.
-struct Tools {
+struct Tools<'a> {
     many: InPlace,
     /// Copies of raw blobs that `many` opens.
     copies: Vec<u8>,
     opener: Opener,
     sealer: Sealer,
+    /// To who uploads, if anybody is free.
+    uploads: &'a Sender<Builder>,
 }
 
 /// What was written.
@@ -73,11 +87,17 @@ struct Repack<'a> {
     buffer_bytes: usize,
     /// Requests of a worker at once.
     requests: usize,
+    /// Bytes that are not copied yet.
+    left_bytes: AtomicU64,
+    /// The last packs close earlier.
+    is_far: bool,
     /// Packs that are being filled and that no worker holds.
     open: Mutex<Vec<Builder>>,
     /// Buffers of packs that were uploaded.
     spare: Mutex<Vec<Vec<u8>>>,
     written: Mutex<Written>,
+    /// An uploader failed: what is copied from now on is in vain.
+    is_over: AtomicBool,
 }
 
 struct Written {
@@ -102,7 +122,8 @@ pub(super) fn repack(
     }
     let work = Work::measure(by_pack, plan);
     let buffer_bytes = options.pack_bytes + Sealer::bound(work.longest_bytes) + HEADER_ROOM_BYTES;
-    let workers = workers(context, by_pack, work.worker_bytes(buffer_bytes))?;
+    let (workers, uploaders) =
+        threads(context, by_pack, work.worker_bytes(buffer_bytes), buffer_bytes as u64)?;
     context.phase("repacking packs");
     let progress = context.monitor.progress();
     progress.files_total.set((work.trees.len() + work.data.len()) as u64);
@@ -114,22 +135,21 @@ pub(super) fn repack(
         options,
         buffer_bytes,
         requests: requests(context.repository.backend().connections(), workers),
+        left_bytes: AtomicU64::new(work.bytes),
+        is_far: uploaders > 0,
         open: Mutex::default(),
         spare: Mutex::default(),
         written: Mutex::new(Written { repacked: Repacked::default(), unindexed_blobs: 0, since }),
+        is_over: AtomicBool::new(false),
     };
-    let state = || {
-        let sealer = context.repository.sealer()?;
-        let sealer = if options.uncompressed { sealer.compressing_all() } else { sealer };
-        let (many, opener) =
-            (InPlace::new(context.repository.cipher().clone())?, context.repository.opener()?);
-        Ok(Tools { many, copies: Vec::new(), opener, sealer })
-    };
-    let kinds = [(BlobType::Tree, &work.trees), (BlobType::Data, &work.data)];
-    let done = kinds.iter().try_for_each(|(kind, packs)| {
-        let packs: Vec<&[u32]> = packs.chunks(repack.requests).collect();
-        in_parallel_with(&packs, workers, state, |tools, packs| repack.some(packs, *kind, tools))?;
-        repack.upload_rest()
+    let (uploads, full) = bounded(0);
+    let done = std::thread::scope(|scope| {
+        let uploaders: Vec<_> = (0..uploaders).map(|_| scope.spawn(|| repack.upload_all(&full))).collect();
+        let done = repack.copy_all(&work, workers, &uploads);
+        drop(uploads);
+        uploaders
+            .into_iter()
+            .fold(done, |done, uploader| done.and(uploader.join().unwrap_or_else(thread_died)))
     });
     if done.is_err() && context.lock.check().is_ok() {
         let unindexed = lock(&repack.written).take(since);
@@ -146,6 +166,8 @@ struct Work {
     trees: Vec<u32>,
     /// Packs with needed data.
     data: Vec<u32>,
+    /// All blobs, sealed.
+    bytes: u64,
     /// The longest blob, sealed or plain.
     longest_bytes: usize,
     has_raw: bool,
@@ -160,6 +182,7 @@ impl Work {
                 has_trees |= entry.kind == BlobType::Tree;
                 has_data |= entry.kind == BlobType::Data;
                 work.has_raw |= entry.extent.plain_length.is_none();
+                work.bytes += u64::from(entry.extent.length);
                 let longest = entry.extent.length.max(entry.extent.plain_length.unwrap_or_default());
                 work.longest_bytes = work.longest_bytes.max(longest as usize);
             }
@@ -178,9 +201,15 @@ impl Work {
     }
 }
 
-/// As many as the budget has room for; no more than half of what the store takes at once, as more of them wait
-/// for processors and not for the store, unless there are the processors.
-fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, each: u64) -> Result<usize> {
+/// How many workers, of which each takes so many bytes, and how many uploaders with a buffer each. As many as the budget
+/// has room for; no more than half of what the store takes at once, as more of them wait for processors and not for the
+/// store, unless there are the processors.
+fn threads(
+    context: &Context<'_>,
+    by_pack: &ByPack<'_>,
+    each: u64,
+    buffer_bytes: u64,
+) -> Result<(usize, usize)> {
     let index = by_pack.index();
     let index_bytes = index.memory_bytes() + index.len() as u64 * 5 + index.pack_count() as u64 * 100;
     let left = context.memory_bytes.saturating_sub(index_bytes).saturating_sub(BASE_BYTES);
@@ -195,7 +224,10 @@ fn workers(context: &Context<'_>, by_pack: &ByPack<'_>, each: u64) -> Result<usi
     }
     let connections = context.repository.backend().connections();
     let wanted = (connections / 2).max(context.threads.min(connections));
-    Ok(wanted.clamp(1, (left / each) as usize))
+    let workers = wanted.clamp(1, (left / each) as usize);
+    let buffers = ((left - workers as u64 * each) / buffer_bytes) as usize;
+    let uploaders = if connections <= DISK_CONNECTIONS_MAX { 0 } else { buffers.min(UPLOADERS_MAX) };
+    Ok((workers, uploaders))
 }
 
 /// Requests of a worker at once. Who reads from a disk waits for the processor.
@@ -204,7 +236,24 @@ fn requests(connections: usize, workers: usize) -> usize {
 }
 
 impl Repack<'_> {
-    fn some(&self, packs: &[u32], kind: BlobType, tools: &mut Tools) -> Result<()> {
+    /// Trees, then data.
+    fn copy_all(&self, work: &Work, workers: usize, uploads: &Sender<Builder>) -> Result<()> {
+        let repository = self.context.repository;
+        let tools = || {
+            let sealer = repository.sealer()?;
+            let sealer = if self.options.uncompressed { sealer.compressing_all() } else { sealer };
+            let (many, opener) = (InPlace::new(repository.cipher().clone())?, repository.opener()?);
+            Ok(Tools { many, copies: Vec::new(), opener, sealer, uploads })
+        };
+        for (kind, packs) in [(BlobType::Tree, &work.trees), (BlobType::Data, &work.data)] {
+            let packs: Vec<&[u32]> = packs.chunks(self.requests).collect();
+            in_parallel_with(&packs, workers, tools, |tools, packs| self.some(packs, kind, tools))?;
+            self.upload_rest(uploads)?;
+        }
+        Ok(())
+    }
+
+    fn some(&self, packs: &[u32], kind: BlobType, tools: &mut Tools<'_>) -> Result<()> {
         let needed =
             |(ordinal, entry): &(usize, IndexEntry)| entry.kind == kind && self.plan.kept.is_set(*ordinal);
         let entries: Vec<IndexEntry> = packs
@@ -216,6 +265,9 @@ impl Repack<'_> {
         let ranges = ranges(&entries);
         for ranges in at_once(&ranges, self.requests) {
             self.context.go_on()?;
+            if self.is_over.load(Ordering::Relaxed) {
+                break;
+            }
             let read = in_parallel(ranges, self.requests, |range| Ok(self.read(range, kind)))?;
             for (range, bytes) in ranges.iter().zip(read) {
                 let entries = entries.get(range.entries.clone()).unwrap_or_default();
@@ -240,7 +292,7 @@ impl Repack<'_> {
         bytes: &Result<Bytes>,
         kind: BlobType,
         entries: &[IndexEntry],
-        tools: &mut Tools,
+        tools: &mut Tools<'_>,
     ) -> Result<()> {
         let sealed = |entry: &IndexEntry| {
             let from = (u64::from(entry.extent.offset) - range.start) as usize;
@@ -260,7 +312,12 @@ impl Repack<'_> {
 
     /// Which blobs have the hash of their id, of those that are copied as they are. What the open pack took before is
     /// hashed beside them.
-    fn prove(&self, kind: BlobType, blobs: &[(&IndexEntry, Result<&[u8]>)], tools: &mut Tools) -> Vec<bool> {
+    fn prove(
+        &self,
+        kind: BlobType,
+        blobs: &[(&IndexEntry, Result<&[u8]>)],
+        tools: &mut Tools<'_>,
+    ) -> Vec<bool> {
         let Tools { many, copies, .. } = tools;
         many.clear(TOGETHER_BYTES);
         shrink(copies);
@@ -298,7 +355,7 @@ impl Repack<'_> {
         entry: &IndexEntry,
         sealed: Result<&[u8]>,
         is_proven: bool,
-        tools: &mut Tools,
+        tools: &mut Tools<'_>,
     ) -> Result<()> {
         let pack = self.by_pack.index().pack(entry.pack).unwrap_or_default();
         let copied = sealed.and_then(|sealed| self.append(entry, sealed, &pack, is_proven, tools));
@@ -337,7 +394,7 @@ impl Repack<'_> {
         sealed: &[u8],
         pack: &Id,
         is_proven: bool,
-        tools: &mut Tools,
+        tools: &mut Tools<'_>,
     ) -> Result<()> {
         let Tools { opener, sealer, .. } = tools;
         let random = self.context.repository.random();
@@ -364,8 +421,11 @@ impl Repack<'_> {
                 Ok(SealedLength { length: sealed.len() as u32, plain_length })
             })
         };
-        if builder.len() >= self.options.pack_bytes || is_header_full(&builder) {
-            self.upload(builder)?;
+        let left_bytes = self.left_bytes.fetch_sub(entry.extent.length.into(), Ordering::Relaxed);
+        let most = self.options.pack_bytes as u64;
+        let close_bytes = if self.is_far { close_bytes(most, left_bytes) } else { most };
+        if builder.len() as u64 >= close_bytes || is_header_full(&builder) {
+            self.hand_over(builder, tools.uploads)?;
         } else {
             lock(&self.open).push(builder);
         }
@@ -388,6 +448,20 @@ impl Repack<'_> {
             || self.options.uncompressed
             || repository.compression() != Compression::Off;
         wanted && repository.config().version >= 2
+    }
+
+    /// Uploads a pack, unless somebody is free who does.
+    fn hand_over(&self, builder: Builder, uploads: &Sender<Builder>) -> Result<()> {
+        match uploads.try_send(builder) {
+            Err(TrySendError::Full(builder) | TrySendError::Disconnected(builder)) => self.upload(builder),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// What an uploader does.
+    fn upload_all(&self, full: &Receiver<Builder>) -> Result<()> {
+        let uploaded = full.iter().try_for_each(|builder| self.upload(builder));
+        uploaded.inspect_err(|_| self.is_over.store(true, Ordering::Relaxed))
     }
 
     fn upload(&self, builder: Builder) -> Result<()> {
@@ -427,7 +501,7 @@ impl Repack<'_> {
     }
 
     /// The partly filled packs, joined where they fit into one.
-    fn upload_rest(&self) -> Result<()> {
+    fn upload_rest(&self, uploads: &Sender<Builder>) -> Result<()> {
         let mut builders = std::mem::take(&mut *lock(&self.open));
         builders.sort_by_key(|builder| std::cmp::Reverse(builder.len()));
         let mut joined: Vec<Builder> = Vec::new();
@@ -437,8 +511,13 @@ impl Repack<'_> {
                 None => joined.push(builder),
             }
         }
-        joined.into_iter().try_for_each(|builder| self.upload(builder))
+        joined.into_iter().try_for_each(|builder| self.hand_over(builder, uploads))
     }
+}
+
+/// Where a pack closes when so much is left to copy.
+fn close_bytes(pack_bytes: u64, left_bytes: u64) -> u64 {
+    (left_bytes / LEFT_SHARE).clamp(pack_bytes / LAST_PACKS_SHARE, pack_bytes)
 }
 
 fn is_header_full(builder: &Builder) -> bool {
@@ -510,6 +589,12 @@ mod tests {
         let counts: Vec<usize> = groups(&entries).map(<[_]>::len).collect();
         assert_eq!(counts, [4, 1, 2]);
         assert_eq!(groups(&[]).count(), 0);
+    }
+
+    #[test]
+    fn the_last_packs_close_earlier() {
+        let at = |left| close_bytes(1200, left);
+        assert_eq!([u64::MAX, 3600, 3000, 900, 0].map(at), [1200, 1200, 1000, 300, 300]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{Id, Repository, in_parallel_with, missing_blob};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The first window of a pack, in bytes; further ones are larger.
-const WINDOW_BYTES: u64 = 1 << 20;
+const WINDOW_BYTES: u64 = 4 << 20;
 /// Windows that are kept, in bytes, and besides them what one round reads; a larger pack is kept whole.
 const WINDOWS_BYTES: u64 = 32 << 20;
 /// Packs that are read in one round.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use volmover::backend::fault::{CHANGES, Fault, Rule};
+use volmover::backend::limit::Limit;
 use volmover::backend::memory::MemoryBackend;
 use volmover::backend::record::Request;
-use volmover::backend::{Backend, BackendErrorKind, FileType, Listed};
+use volmover::backend::{Backend, BackendErrorKind, DISK_CONNECTIONS_MAX, FileType, Listed};
 use volmover::clock::SystemClock;
 use volmover::error::{ErrorKind, Result};
 use volmover::ops;
@@ -36,8 +37,17 @@ fn forget_and_prune(mover: &Mover) -> Result<()> {
 
 const KEPT: usize = 2;
 
-/// From the nth change on nothing reaches the store; of the nth itself the effect may have.
 fn crash_at_every_change(world: &World, run: fn(&Mover) -> Result<()>, with_effect: bool) {
+    crash_at_every_change_of(open_at, world, run, with_effect);
+}
+
+/// From the nth change on nothing reaches the store; of the nth itself the effect may have.
+fn crash_at_every_change_of(
+    open_at: fn(Arc<dyn Backend>) -> Mover,
+    world: &World,
+    run: fn(&Mover) -> Result<()>,
+    with_effect: bool,
+) {
     for nth in 0.. {
         let what = format!("crash at change {nth}, effect {with_effect}");
         let memory = world.store();
@@ -79,6 +89,15 @@ fn before_any_change() {
 #[test]
 fn after_any_change() {
     crash_at_every_change(&World::new(2), prune_alone, true);
+}
+
+/// Where others upload than who copies.
+#[test]
+fn before_and_after_any_change_of_a_store_that_is_far_away() {
+    let far = |backend| open_at(Arc::new(Limit::new(backend, 2 * DISK_CONNECTIONS_MAX)));
+    for with_effect in [false, true] {
+        crash_at_every_change_of(far, &World::new(2), prune_alone, with_effect);
+    }
 }
 
 #[test]
