@@ -553,7 +553,9 @@ mod tests {
         let packs = [pack(0, 0..count), pack(1, 0..9), pack(0, 5..count), pack(1, 0..5)];
         let index = |threads| {
             let mut builder = IndexBuilder::default();
-            packs.iter().for_each(|pack| builder.add(std::slice::from_ref(pack)));
+            for pack in &packs {
+                builder.add(std::slice::from_ref(pack));
+            }
             builder.finish_with(threads)
         };
         let (one, many) = (index(1), index(7));
