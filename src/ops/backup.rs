@@ -4,8 +4,7 @@
 //! and whatever packs it has indexed are used by the next. When some item could not be read, the rest is
 //! saved and the snapshot tagged `partial`.
 
-use std::convert::Infallible;
-use std::ops::ControlFlow;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -21,11 +20,11 @@ use crate::backup::{self, Saved};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Holder, Names};
 use crate::report::{BackupSummary, lines};
-use crate::repository::Id;
 use crate::repository::index::Index;
-use crate::repository::lock::Lock;
+use crate::repository::lock::{Lock, LockMode};
 use crate::repository::snapshot::{Snapshot, SnapshotSummary};
 use crate::repository::time::NodeTime;
+use crate::repository::{Id, Repository};
 
 /// The tag of a snapshot that lacks what could not be read.
 pub const PARTIAL_TAG: &str = "partial";
@@ -97,24 +96,45 @@ pub fn is_empty(source: &std::path::Path) -> Result<bool> {
 /// Backs up.
 pub fn run(session: &Session<'_>, options: BackupOptions) -> Result<Backup> {
     let (host, path) = (options.host.clone(), options.path.clone());
-    let now = || session.repository.clock().now();
-    // Of all snapshots, which may be many, the parent is kept.
-    let choose =
-        |snapshots| Ok(ControlFlow::<Infallible, _>::Continue(parent(snapshots, &host, &path, now())));
-    session.locked_with_index(choose, |lock, known| match known {
-        ControlFlow::Continue((parent, index)) => locked(session, options, lock, parent, &index),
-        ControlFlow::Break(never) => match never {},
-    })
+    let read = || Known::read(session, &host, &path);
+    session.locked_after(LockMode::Shared, read, |lock, known| locked(session, options, lock, known))
 }
 
-fn locked(
-    session: &Session<'_>,
-    options: BackupOptions,
-    lock: &Lock,
+/// What a repository holds that the backup compares with: of all snapshots, which may be many, the parent.
+struct Known {
     parent: Option<(Id, Snapshot)>,
-    index: &Index,
-) -> Result<Backup> {
+    index_files: Vec<(Id, u64)>,
+    index: Index,
+}
+
+impl Known {
+    fn read(session: &Session<'_>, host: &str, path: &str) -> Result<Self> {
+        let repository = &session.repository;
+        session.monitor.phase("loading the index");
+        let parent = parent(repository.snapshots()?, host, path, repository.clock().now());
+        let index_files = repository.files(FileType::Index)?;
+        let index = repository.load_index_files(index_files.clone(), &|_, packs| packs)?;
+        Ok(Self { parent, index_files, index })
+    }
+
+    /// Whether all that the index names is still there: whoever removes packs first replaces the index files
+    /// that name them.
+    fn holds(&self, repository: &Repository) -> Result<bool> {
+        if self.index_files.is_empty() {
+            return Ok(true);
+        }
+        let there: HashSet<Id> = repository.ids(FileType::Index)?.into_iter().collect();
+        Ok(self.index_files.iter().all(|(id, _)| there.contains(id)))
+    }
+}
+
+fn locked(session: &Session<'_>, options: BackupOptions, lock: &Lock, mut known: Known) -> Result<Backup> {
     let repository = &session.repository;
+    // A prune that nobody's lock stopped may have ended since.
+    if !known.holds(repository)? {
+        known = Known::read(session, &options.host, &options.path)?;
+    }
+    let Known { parent, index, .. } = known;
     let start = repository.clock().now();
     let started = repository.clock().elapsed();
     let parent_short = parent.as_ref().map(|(id, _)| id.short());
@@ -133,7 +153,7 @@ fn locked(
     let work =
         backup::Options { source, excludes, ignore, maker: NodeMaker { names, zone: tree_zone }, plan };
     let root = parent.as_ref().map(|(_, snapshot)| snapshot.tree);
-    let saved = backup::save(repository, index, root, &work, session.monitor, session.stop)?;
+    let saved = backup::save(repository, &index, root, &work, session.monitor, session.stop)?;
 
     let end = repository.clock().now();
     let at = |time: Timestamp| {

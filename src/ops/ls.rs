@@ -5,7 +5,6 @@
 //! lines before it. Nothing eligible is no failure of its own.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -17,11 +16,12 @@ use crate::report::format::{go_mode, go_time};
 use crate::repository::blob::{BlobType, Opener};
 use crate::repository::index::Index;
 use crate::repository::json::{push_number, push_string};
+use crate::repository::lock::LockMode;
 use crate::repository::quote::quote;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{Node, NodeKind, Tree};
 use crate::repository::{Id, Repository, in_parallel};
-use crate::restore::select::{Filter, Selection, select_or_existing};
+use crate::restore::select::{Filter, Selection, existing, select};
 use crate::restore::subtree;
 
 /// Text is handed out in pieces of about so many bytes.
@@ -58,16 +58,15 @@ pub fn run(
     filter: &Filter,
     options: &LsOptions,
 ) -> Result<Outcome> {
-    let repository = &session.repository;
-    let choose = |snapshots: Vec<_>| select_or_existing(&snapshots, selection, filter);
-    session.locked_with_index(choose, |_, chosen| {
-        let ((id, mut snapshot), index) = match chosen {
-            ControlFlow::Continue(chosen) => chosen,
-            ControlFlow::Break(existing) => {
-                session.monitor.warn(&existing);
-                return Ok(Outcome::NothingEligible);
-            }
+    session.locked(LockMode::Shared, |_| {
+        let repository = &session.repository;
+        let snapshots = repository.snapshots()?;
+        let Some((id, mut snapshot)) = select(&snapshots, selection, filter)? else {
+            session.monitor.warn(&existing(&snapshots));
+            return Ok(Outcome::NothingEligible);
         };
+        drop(snapshots);
+        let index = repository.load_index()?;
         if let Some(folder) = &options.subfolder {
             snapshot.tree = subtree(repository, &index, snapshot.tree, folder)?;
         }

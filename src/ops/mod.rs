@@ -1,17 +1,12 @@
 //! The operations, one verb a file; each opens with what it does and which lock it takes.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::FileType;
 use crate::error::{ErrorKind, Result};
 use crate::report::Monitor;
-use crate::repository::index::Index;
+use crate::repository::Repository;
 use crate::repository::lock::{Lock, LockMode, LockOptions, Releaser};
-use crate::repository::snapshot::Snapshot;
-use crate::repository::{Id, Repository};
 
 pub mod backup;
 pub mod check;
@@ -93,43 +88,4 @@ impl Session<'_> {
         }
         done
     }
-
-    /// Takes a shared lock, and gives `work` what `choose` took of all snapshots, with the index unless it made do
-    /// without. Both are read while the lock settles.
-    pub fn locked_with_index<C: Send, B: Send, T>(
-        &self,
-        choose: impl Fn(Vec<(Id, Snapshot)>) -> Result<ControlFlow<B, C>> + Sync,
-        work: impl FnOnce(&Lock, ControlFlow<B, (C, Index)>) -> Result<T>,
-    ) -> Result<T> {
-        let repository = &self.repository;
-        // Snapshots before indexes: what a snapshot needs was indexed before it.
-        let read = || {
-            let chosen = match choose(repository.snapshots()?)? {
-                ControlFlow::Continue(chosen) => chosen,
-                ControlFlow::Break(instead) => return Ok((Vec::new(), ControlFlow::Break(instead))),
-            };
-            self.monitor.phase("loading the index");
-            let files = repository.files(FileType::Index)?;
-            let index = repository.load_index_files(files.clone(), &|_, packs| packs)?;
-            Ok((files, ControlFlow::Continue((chosen, index))))
-        };
-        self.locked_after(LockMode::Shared, read, |lock, (files, mut known)| {
-            // A prune that nobody's lock stopped may have ended since.
-            if !are_there(repository, &files)? {
-                drop(known);
-                known = read()?.1;
-            }
-            work(lock, known)
-        })
-    }
-}
-
-/// Whether these index files, and so all that they name, are still there: whoever removes packs first replaces the
-/// index files that name them.
-fn are_there(repository: &Repository, index_files: &[(Id, u64)]) -> Result<bool> {
-    if index_files.is_empty() {
-        return Ok(true);
-    }
-    let there: HashSet<Id> = repository.ids(FileType::Index)?.into_iter().collect();
-    Ok(index_files.iter().all(|(id, _)| there.contains(id)))
 }

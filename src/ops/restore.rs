@@ -3,8 +3,6 @@
 //! Nothing eligible is no failure of its own: the caller decides what it means. Whatever could not be restored
 //! is an error, also where the rest was.
 
-use std::ops::ControlFlow;
-
 use jiff::tz::TimeZone;
 
 use super::Session;
@@ -13,8 +11,9 @@ use crate::report::RestoreSummary;
 use crate::report::format::go_time;
 use crate::report::lines::{self, Restoring};
 use crate::repository::Id;
+use crate::repository::lock::LockMode;
 use crate::repository::snapshot::Snapshot;
-use crate::restore::select::{Filter, Selection, select_or_existing};
+use crate::restore::select::{Filter, Selection, existing, select};
 use crate::restore::{self, RestoreOptions};
 
 /// What came of it.
@@ -44,19 +43,25 @@ pub fn run(
     options: RestoreOptions,
 ) -> Result<Outcome> {
     let repository = &session.repository;
-    let choose = |snapshots: Vec<_>| select_or_existing(&snapshots, selection, filter);
-    session.locked_with_index(choose, |_, chosen| {
-        let ((id, snapshot), index) = match chosen {
-            ControlFlow::Continue(chosen) => chosen,
-            ControlFlow::Break(existing) => return Ok(Outcome::NothingEligible(existing)),
-        };
-        session.monitor.line(&restoring(&id, &snapshot, shown));
-        let memory_bytes = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
-        let options = RestoreOptions { memory_bytes, threads: session.limits.threads, ..options };
-        let summary =
-            restore::restore(repository, &index, &snapshot, &options, session.monitor, session.stop)?;
-        Ok(Outcome::Restored(RestoreSummary { snapshot_id: Some(id.hex()), ..summary }))
-    })
+    // Snapshots before indexes: what a snapshot needs was indexed before it.
+    session.locked_after(
+        LockMode::Shared,
+        || repository.snapshots(),
+        |_, snapshots| {
+            let Some((id, snapshot)) = select(&snapshots, selection, filter)? else {
+                return Ok(Outcome::NothingEligible(existing(&snapshots)));
+            };
+            drop(snapshots);
+            session.monitor.line(&restoring(&id, &snapshot, shown));
+            session.monitor.phase("loading the index");
+            let index = repository.load_index()?;
+            let memory_bytes = session.limits.memory_bytes.saturating_sub(index.memory_bytes());
+            let options = RestoreOptions { memory_bytes, threads: session.limits.threads, ..options };
+            let summary =
+                restore::restore(repository, &index, &snapshot, &options, session.monitor, session.stop)?;
+            Ok(Outcome::Restored(RestoreSummary { snapshot_id: Some(id.hex()), ..summary }))
+        },
+    )
 }
 
 fn restoring(id: &Id, snapshot: &Snapshot, shown: &Shown<'_>) -> String {

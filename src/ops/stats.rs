@@ -8,9 +8,6 @@
 pub(super) mod figures;
 pub(super) mod form;
 
-use std::convert::Infallible;
-use std::ops::ControlFlow;
-
 use jiff::tz::TimeZone;
 
 use super::Session;
@@ -18,6 +15,7 @@ use crate::backend::{FileType, Listed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::RepositorySummary;
 use crate::repository::index::Index;
+use crate::repository::lock::LockMode;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::{Id, identities, reach};
 use crate::restore::select::{Filter, Selection, select};
@@ -132,21 +130,17 @@ pub fn run(session: &Session<'_>, options: &StatsOptions) -> Result<String> {
 
 /// The figures.
 pub fn stats(session: &Session<'_>, options: &StatsOptions) -> Result<Stats> {
-    let repository = &session.repository;
-    let choose = |all: Vec<(Id, Snapshot)>| {
+    session.locked(LockMode::Shared, |_| {
+        let repository = &session.repository;
+        let all = repository.snapshots()?;
         let count = all.len();
         let mut counted = match &options.selection {
             Some(selection) => Vec::from_iter(select(&all, selection, &options.filter)?),
             None => all.into_iter().filter(|(_, snapshot)| options.filter.accepts(snapshot)).collect(),
         };
         counted.sort_by_key(|(id, snapshot)| (snapshot.time.instant(), *id));
-        Ok(ControlFlow::<Infallible, _>::Continue((counted, count)))
-    };
-    session.locked_with_index(choose, |_, chosen| {
-        let ((mut counted, count), index) = match chosen {
-            ControlFlow::Continue(chosen) => chosen,
-            ControlFlow::Break(never) => match never {},
-        };
+        session.monitor.phase("loading the index");
+        let index = repository.load_index()?;
         if let Some(folder) = &options.subfolder {
             for (_, snapshot) in &mut counted {
                 snapshot.tree = subtree(repository, &index, snapshot.tree, folder)?;

@@ -4,7 +4,6 @@
 //! selected is an error here: whoever verifies believes that there is a backup.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use jiff::tz::TimeZone;
 
@@ -12,6 +11,7 @@ use super::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::format::go_time;
 use crate::repository::index::Index;
+use crate::repository::lock::LockMode;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::{Id, Repository};
 use crate::restore::select::{Filter, Selection, existing, select};
@@ -49,30 +49,23 @@ pub fn run(
     options: &VerifyOptions,
     verified: &mut Vec<Verified>,
 ) -> Result<()> {
-    let repository = &session.repository;
-    let choose = |snapshots: Vec<_>| {
+    session.locked(LockMode::Shared, |_| {
+        let repository = &session.repository;
+        // Snapshots before indexes: what a snapshot needs was indexed before it.
+        let snapshots = repository.snapshots()?;
         let wanted = match chosen {
             Chosen::One(selection) => select(&snapshots, selection, filter)?.into_iter().collect(),
             Chosen::LatestEach => latest_each(&snapshots, filter),
         };
         if wanted.is_empty() {
-            return Ok(ControlFlow::Break(existing(&snapshots)));
-        }
-        Ok(ControlFlow::Continue(wanted))
-    };
-    session.locked_with_index(choose, |_, chosen| {
-        let (wanted, index) = match chosen {
-            ControlFlow::Continue(chosen) => chosen,
-            ControlFlow::Break(existing) => {
-                return Err(Error::new(
-                    ErrorKind::Nothing,
-                    "there is nothing to verify: no eligible snapshot",
-                )
+            return Err(Error::new(ErrorKind::Nothing, "there is nothing to verify: no eligible snapshot")
                 .at(repository.backend().location())
-                .because(existing)
+                .because(existing(&snapshots))
                 .then("Set MOVER_HOST and MOVER_PATH to those of the backups"));
-            }
-        };
+        }
+        drop(snapshots);
+        session.monitor.phase("loading the index");
+        let index = repository.load_index()?;
         let means = Means {
             threads: session.limits.threads,
             connections: repository.backend().connections(),

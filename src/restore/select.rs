@@ -5,7 +5,6 @@
 //! Nothing eligible is not an error here: what it means is for the operation to say.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
@@ -73,16 +72,6 @@ pub fn select(
     eligible.sort_unstable_by(|(a_id, a), (b_id, b)| (b.time.instant(), b_id).cmp(&(a.time.instant(), a_id)));
     let place = usize::try_from(back).unwrap_or(usize::MAX);
     Ok(eligible.get(place).map(|found| (*found).clone()))
-}
-
-/// The same; where nothing is eligible, which snapshots exist.
-pub fn select_or_existing(
-    snapshots: &[(Id, Snapshot)],
-    selection: &Selection,
-    filter: &Filter,
-) -> Result<ControlFlow<String, (Id, Snapshot)>> {
-    let selected = select(snapshots, selection, filter)?;
-    Ok(selected.map_or_else(|| ControlFlow::Break(existing(snapshots)), ControlFlow::Continue))
 }
 
 fn by_id(snapshots: &[(Id, Snapshot)], prefix: &str) -> Result<(Id, Snapshot)> {

@@ -1,4 +1,4 @@
-//! A prune in the moments in which a backup or a restore takes its lock.
+//! A prune in the moments in which a backup takes its lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,9 +10,9 @@ use volmover::ops;
 
 use crate::stage::Stage;
 use crate::support::listing;
-use crate::support::mover::{Mover, backup_options};
+use crate::support::mover::backup_options;
 use crate::support::scratch;
-use crate::world::{assert_nothing_dangles, open, open_at, prune, thinned, thinned_of};
+use crate::world::{assert_nothing_dangles, open, open_at, prune, thinned_of};
 
 /// A whole prune by somebody whose lists showed no other's lock: they were made before those were written.
 fn prune_unseen(memory: &Arc<MemoryBackend>) {
@@ -27,11 +27,14 @@ fn prune_unseen(memory: &Arc<MemoryBackend>) {
     }
 }
 
-/// It listed before the other's lock was written, and ends before the other lists again: neither sees the other.
-/// What the other read until then names packs that are gone.
-fn pruned_between_two_lists(memory: &Arc<MemoryBackend>) -> Mover {
-    let (inner, lists) = (Arc::clone(memory), AtomicUsize::new(0));
-    let stage = Stage::before(memory, move |request, kind| {
+/// It listed before the backup's lock was written, and ends before the backup lists again: neither sees the other.
+/// What the backup read until then names packs that are gone.
+#[test]
+fn a_prune_between_the_two_lists_of_a_backup_costs_nothing() {
+    let folder = scratch();
+    let memory = thinned_of(folder.path());
+    let (inner, lists) = (Arc::clone(&memory), AtomicUsize::new(0));
+    let stage = Stage::before(&memory, move |request, kind| {
         let is_list = (request, kind) == (Request::List, FileType::Lock);
         if is_list && lists.fetch_add(1, Ordering::SeqCst) == 1 {
             // The reading beside it has the time to end.
@@ -39,24 +42,9 @@ fn pruned_between_two_lists(memory: &Arc<MemoryBackend>) -> Mover {
             prune_unseen(&inner);
         }
     });
-    open_at(Arc::new(stage))
-}
-
-#[test]
-fn a_prune_between_the_two_lists_of_a_backup_costs_nothing() {
-    let folder = scratch();
-    let memory = thinned_of(folder.path());
-    let mover = pruned_between_two_lists(&memory);
+    let mover = open_at(Arc::new(stage));
     let saved = ops::backup::run(&mover.session(), backup_options(folder.path())).unwrap().summary;
     assert_nothing_dangles(&memory, "after the prune");
     let restored = open(&memory).restored(&saved.snapshot_id.unwrap());
     listing::assert_same(&listing::list(folder.path()), &restored, "saved while a prune ran");
-}
-
-#[test]
-fn a_prune_between_the_two_lists_of_a_restore_costs_nothing() {
-    let memory = thinned();
-    let before = open(&memory).restored("latest");
-    let restored = pruned_between_two_lists(&memory).restored("latest");
-    listing::assert_same(&before, &restored, "restored while a prune ran");
 }
