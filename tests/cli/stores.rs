@@ -1,13 +1,13 @@
 //! Repositories that are not there or cannot be reached, and S3 stores that refuse.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::call::{Call, MARK, PASSWORD, Ran, Repo, source};
 use super::s3::{Profile, S3Server};
+use super::support::children::free_port;
 use super::support::{scaled, scratch, skipped};
 use super::tls::Authority;
 
@@ -160,7 +160,7 @@ fn call_with_token(server: &S3Server) -> Call {
 
 /// A name that does not resolve, and a port at which nobody listens.
 fn unreachable() -> [(Call, &'static str); 2] {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = free_port();
     [
         (call("snapshots", "s3:http://nowhere.invalid/bucket"), "cannot resolve"),
         (call("snapshots", &format!("s3:http://127.0.0.1:{closed}/bucket")), "refused"),
@@ -212,7 +212,7 @@ fn an_unreachable_store_is_given_up_after_a_minute() {
 
 #[test]
 fn a_proxy_that_fails_is_named_and_the_store_behind_it_is_not_blamed() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = free_port();
     for (proxy, cause) in [
         (
             format!("http://u:Gehe1m@127.0.0.1:{closed}"),

@@ -13,9 +13,9 @@ use serde_json::Value;
 use volmover::repository::lock::LockMode;
 
 use crate::recorded::{APPS, Fleet, ended};
-use crate::servers::{Server, free_port, get};
+use crate::servers::Server;
 use crate::stub::{Stub, answer};
-use crate::support::children::Running;
+use crate::support::children::{Running, free_port, get};
 use crate::support::fixture;
 use crate::support::mover::Mover;
 use crate::yaml::text;

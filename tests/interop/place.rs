@@ -2,27 +2,23 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of several binaries")]
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use volmover::backend::Backend;
 use volmover::backend::object::{ObjectBackend, ObjectOptions, StaticKeys};
 use volmover::backend::retry::Retry;
-use volmover::backend::{Backend, FileType};
 use volmover::random::SystemRandom;
 use volmover::report::record::RecordingMonitor;
 use zeroize::Zeroizing;
 
 use crate::s3::{ACCESS_KEY, Profile, S3Server, SECRET_KEY};
-use crate::support;
 use crate::support::children::Running;
 use crate::support::clock::SleepClock;
 use crate::support::mover::{self, Mover};
 use crate::support::restic::Restic;
-use crate::support::scratch;
+use crate::support::{minio, scratch};
 
 /// A place, with one repository in it or none yet.
 pub struct Place {
@@ -65,26 +61,16 @@ impl Place {
         Self::in_bucket(name, "some/prefix", Arc::new(Kept::Server { server }))
     }
 
-    /// An empty prefix in a `MinIO`. The port may be taken by another test's server meanwhile, which answers in its
-    /// place: then it ends, and another one is started.
+    /// An empty prefix in a `MinIO`.
     pub fn empty_minio() -> Option<Self> {
-        let program = support::peer("minio")?;
-        let start = Instant::now();
-        loop {
-            let folder = scratch();
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let endpoint = format!("http://127.0.0.1:{port}");
-            let mut process = Running::start(&mut minio(&program, port, folder.path()));
-            let backend = object(options(&endpoint, ""));
-            while process.try_wait().unwrap().is_none() {
-                if backend.create().and_then(|()| backend.list(FileType::Key)).is_ok() {
-                    let kept = Kept::Minio { endpoint, _process: process, _folder: folder };
-                    return Some(Self::in_bucket("MinIO", "some/prefix", Arc::new(kept)));
-                }
-                assert!(start.elapsed() < Duration::from_mins(1), "MinIO does not serve");
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
+        let folder = scratch();
+        let keys = [ACCESS_KEY, SECRET_KEY];
+        let (process, port) = minio::start(folder.path(), keys, |_| (), minio::is_healthy)?;
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let kept = Kept::Minio { endpoint, _process: process, _folder: folder };
+        let place = Self::in_bucket("MinIO", "some/prefix", Arc::new(kept));
+        place.backend.create().unwrap();
+        Some(place)
     }
 
     /// Another prefix in the same bucket, empty.
@@ -126,21 +112,6 @@ impl Place {
         let restic = Restic::at(version, &self.url)?;
         Some(restic.with("AWS_ACCESS_KEY_ID", ACCESS_KEY).with("AWS_SECRET_ACCESS_KEY", SECRET_KEY))
     }
-}
-
-fn minio(program: &Path, port: u16, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")])
-        .args(["--console-address", "127.0.0.1:0"])
-        .arg(folder)
-        .env_clear()
-        .env("HOME", folder)
-        .env("MINIO_ROOT_USER", ACCESS_KEY)
-        .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command
 }
 
 fn options(endpoint: &str, prefix: &str) -> ObjectOptions {

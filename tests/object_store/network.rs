@@ -7,6 +7,7 @@ use volmover::backend::object::Proxies;
 use volmover::error::ErrorKind;
 
 use super::stub::{Stub, answer};
+use super::support::children::free_port;
 use super::tls::Authority;
 use super::*;
 
@@ -84,7 +85,7 @@ fn a_line_that_is_cut_is_a_passing_failure() {
 
 #[test]
 fn who_cannot_be_reached_is_said_in_one_line() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let error = open(options_at(&format!("http://127.0.0.1:{port}"))).list(FileType::Key).unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -1,9 +1,7 @@
 //! Real programs on the other side: restic against our test server, our store against `MinIO`.
 
-use std::time::Instant;
-
 use super::*;
-use crate::support::scratch;
+use crate::support::{minio, scratch};
 
 /// Runs a command of a peer, which must succeed.
 fn succeed(command: &mut std::process::Command) -> String {
@@ -51,30 +49,19 @@ fn restic_takes_the_server_for_a_store() {
 /// A server of flesh and blood.
 #[test]
 fn minio_keeps_the_contract() {
-    let Some(minio) = support::peer("minio") else { return };
     let folder = scratch();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = std::process::Command::new(minio);
-    command.arg("server").arg(folder.path()).args(["--quiet", "--address", &format!("127.0.0.1:{port}")]);
-    command.args(["--console-address", "127.0.0.1:0"]).env("MINIO_ROOT_USER", ACCESS_KEY);
-    command
-        .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
-        .env("MINIO_REGION", "eu-test-1")
-        .env("HOME", folder.path());
-    let child =
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let _server = Stopped(child);
+    let set_up = |command: &mut std::process::Command| {
+        command.env("MINIO_REGION", "eu-test-1");
+    };
+    let started = minio::start(folder.path(), [ACCESS_KEY, SECRET_KEY], set_up, minio::is_healthy);
+    let Some((_server, port)) = started else { return };
     let options = ObjectOptions {
         multipart_threshold_bytes: 8 << 20,
         part_bytes: 5 << 20,
         ..options_at(&format!("http://127.0.0.1:{port}"))
     };
     let backend = open(ObjectOptions { region: Some("eu-test-1".to_owned()), ..options.clone() });
-    let start = Instant::now();
-    while let Err(error) = backend.create() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{error}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    backend.create().unwrap();
     contract::contract(&open(options.clone()));
     let missing = ObjectOptions {
         bucket: "absent".to_owned(),
@@ -86,14 +73,4 @@ fn minio_keeps_the_contract() {
     wrong.credentials.static_keys = keys(ACCESS_KEY, "wrong-secret");
     let error = open(wrong).list(FileType::Key).unwrap_err();
     assert_eq!((error.kind, error.temporary), (Kind::Denied, false), "{error}");
-}
-
-/// A child process that is killed when it is dropped.
-struct Stopped(std::process::Child);
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

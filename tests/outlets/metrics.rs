@@ -11,9 +11,8 @@ use volmover::repository::lock::LockMode;
 
 use super::call::{Call, MARK, Repo, source};
 use super::figures::{self, value};
-use super::servers::{free_port, get};
 use super::stub::{Stub, answer};
-use super::support::children::wait_until;
+use super::support::children::{free_port, get, wait_until};
 use super::support::{peer, scratch};
 
 /// Every name that is promised.

@@ -7,7 +7,8 @@ use volmover::repository::lock::LockMode;
 use super::call::{Repo, source};
 use super::figures::{self, value};
 use super::metrics::named;
-use super::servers::{Server, free_port};
+use super::servers::Server;
+use super::support::children::free_port;
 use crate::support::scratch;
 
 const RUN: &str = "backup prune stats check verify";

@@ -2,8 +2,6 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::children::Running;
+use super::support::children::{Running, get};
 use super::support::{peer, scratch};
 
 /// How long a program may take to begin, or to show what it was told.
@@ -19,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A program that listens; it ends with the test.
 pub(super) struct Server {
-    running: Running,
+    _running: Running,
     folder: TempDir,
     port: u16,
 }
@@ -105,27 +103,21 @@ impl Server {
         })
     }
 
-    /// `None` where the program is missing and not required. A port may be taken by somebody else meanwhile.
+    /// `None` where the program is missing and not required.
     fn start(name: &str, ready: &str, arguments: impl Fn(u16, &Path) -> Vec<String>) -> Option<Self> {
         let program = peer(name)?;
-        let start = Instant::now();
-        loop {
-            let folder = scratch();
-            let port = free_port();
-            let log = File::create(folder.path().join("log")).unwrap();
+        let folder = scratch();
+        let log = folder.path().join("log");
+        let command = |port| {
             let mut command = Command::new(&program);
             command.args(arguments(port, folder.path())).current_dir(folder.path());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-            let mut server = Self { running: Running::start(&mut command), folder, port };
-            while server.running.try_wait().unwrap().is_none() {
-                if get(port, ready).is_some_and(|answer| answer.contains(" 200 ")) {
-                    return Some(server);
-                }
-                assert!(start.elapsed() < PATIENCE, "{name} does not begin: {}", server.log());
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            assert!(start.elapsed() < PATIENCE, "{name} does not stay: {}", server.log());
-        }
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+            command
+        };
+        let is_ready = |port| get(port, ready).is_some_and(|answer| answer.contains(" 200 "));
+        let (running, port) = Running::listening(command, is_ready)
+            .unwrap_or_else(|| panic!("{name} does not begin: {}", fs::read_to_string(&log).unwrap()));
+        Some(Self { _running: running, folder, port })
     }
 
     fn log(&self) -> String {
@@ -176,21 +168,6 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-}
-
-/// A port that was free a moment ago.
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// The whole answer of an HTTP server, unless there is none.
-pub(super) fn get(port: u16, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    // Version 1.0 gets an answer in one piece.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 fn encoded(text: &str) -> String {

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod dice;
 pub mod fixture;
 pub mod listing;
+pub mod minio;
 pub mod mover;
 pub mod restic;
 mod scratch;

@@ -1,17 +1,15 @@
 //! A `MinIO` for movers: http, or https with a certificate of a private authority.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::job::{Job, Store};
 use crate::support::children::Running;
-use crate::support::{peer, scratch};
+use crate::support::{minio, peer, scratch};
 use crate::tls::Authority;
 
 const USER: &str = "mover";
@@ -29,7 +27,6 @@ pub struct Minio {
 impl Minio {
     /// Starts one; `None` where the program is missing and not required.
     pub fn start(is_secure: bool) -> Option<Self> {
-        let program = peer("minio")?;
         let folder = scratch();
         let certificates = folder.path().join("certificates");
         fs::create_dir(&certificates).unwrap();
@@ -40,22 +37,13 @@ impl Minio {
             fs::write(certificates.join("private.key"), key.serialize_pem()).unwrap();
             fs::write(folder.path().join("ca.crt"), &authority.pem).unwrap();
         }
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(program);
-        command
-            .arg("server")
-            .arg(folder.path().join("data"))
-            .arg("--quiet")
-            .arg("--certs-dir")
-            .arg(&certificates);
-        command.args(["--address", &format!("127.0.0.1:{port}"), "--console-address", "127.0.0.1:0"]);
-        command.env("MINIO_ROOT_USER", USER).env("MINIO_ROOT_PASSWORD", SECRET).env("HOME", folder.path());
-        let server = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        let start = Instant::now();
-        while !serves(port, is_secure).unwrap_or(false) {
-            assert!(start.elapsed() < Duration::from_mins(1), "MinIO does not serve");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let set_up = |command: &mut Command| {
+            command.arg("--certs-dir").arg(&certificates);
+        };
+        // Of https that it listens is known alone.
+        let listens = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let is_ready = if is_secure { listens } else { minio::is_healthy };
+        let (server, port) = minio::start(folder.path(), [USER, SECRET], set_up, is_ready)?;
         Some(Self { port, folder, is_secure, _server: server })
     }
 
@@ -78,18 +66,6 @@ impl Minio {
         // By name: the program in the container finds it by /etc/hosts.
         InMinio { minio: self, path, host: "localhost", keys: [USER, SECRET] }
     }
-}
-
-/// Whether it answers, and not that it is not initialized yet; of https that it listens is known alone.
-fn serves(port: u16, is_secure: bool) -> std::io::Result<bool> {
-    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
-    if is_secure {
-        return Ok(true);
-    }
-    connection.write_all(b"GET /minio/health/cluster HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut status = String::new();
-    BufReader::new(connection).read_line(&mut status)?;
-    Ok(status.contains(" 200 "))
 }
 
 /// A repository in it.
